@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: ISC
+# "make install" is for packagers: the program alone. setup.sh does the rest.
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+
+WARN = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wformat=2 -Werror=format-security
+# OpenSSF's guide for C; each is used where this compiler and CFLAGS take it.
+HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
+	-fstack-clash-protection -fcf-protection=full -mbranch-protection=standard \
+	-fstrict-flex-arrays=3 -ftrivial-auto-var-init=zero -fPIE -pie \
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+
+all: echo-shell
+
+echo-shell: echo-shell.c Makefile
+	@flags=; for flag in $(HARDEN); do \
+		printf '#include <unistd.h>\nint main(void) { return 0; }\n' | \
+		$(CC) -Werror $$flags $$flag $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -x c -o $@.$$$$ - 2>/dev/null && \
+		flags="$$flags $$flag"; \
+	done; set -x; \
+	$(CC) -std=c17 $(WARN) $$flags $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ echo-shell.c && mv -f $@.$$$$ $@
+
+tests/talk: tests/talk.c
+	$(CC) -std=c17 $(WARN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ tests/talk.c && mv -f $@.$$$$ $@
+
+test:
+	./setup.sh test
+
+lint:
+	shellcheck -x setup.sh .ci/run tests/*.bash tests/*.bats
+	for cc in $(CC) gcc clang; do ! command -v $$cc >/dev/null || \
+		for file in *.c tests/*.c; do \
+			$$cc -std=c17 $(WARN) -Werror -fsyntax-only $$file || exit; \
+		done || exit; \
+	done
+
+install: echo-shell
+	mkdir -p $(DESTDIR)$(PREFIX)/bin
+	cp echo-shell $(DESTDIR)$(PREFIX)/bin/echo-shell
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/echo-shell
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/echo-shell
+
+clean:
+	rm -f echo-shell tests/talk
+
+.PHONY: all test lint install uninstall clean
