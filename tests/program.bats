@@ -1,0 +1,203 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The program by itself: no root, no sshd.
+
+# shellcheck source=tests/helpers.bash
+. "$BATS_TEST_DIRNAME/helpers.bash"
+
+setup() {
+	work=$(mktemp -d)
+	unset SSH_ORIGINAL_COMMAND SSH_CONNECTION
+}
+
+teardown() {
+	rm -rf "$work"
+}
+
+@test "the shell files and the C files are free of warnings" {
+	cd "$top"
+	make lint
+}
+
+@test "each of the 628 answers is what Python 2.7 printed" {
+	[ "$(wc -l <"$top/tests/python2-repr.tsv")" = 628 ]
+	"$top/tests/talk" -s table -- "$program" <"$top/tests/python2-repr.tsv"
+}
+
+@test "all 65,536 pairs of bytes come back in their one canonical form" {
+	"$top/tests/talk" -s pairs -- "$program"
+}
+
+@test "chunks around every boundary come back, each in one line and one write" {
+	"$top/tests/talk" -s sizes -- "$program"
+}
+
+@test "random chunks come back, each in one line and one write" {
+	"$top/tests/talk" -s random -- "$program"
+}
+
+@test "a stream of any length comes back whole" {
+	"$top/tests/talk" -u sizes -- "$program"
+	"$top/tests/talk" -u random -- "$program"
+}
+
+@test "a pipe is answered and its end is status 0" {
+	printf 'caf\303\251\r\n' | "$program" >"$work/out"
+	printf "echo: 'caf\\\\xc3\\\\xa9\\\\r\\\\n'\r\n" | cmp - "$work/out"
+	: | "$program" >"$work/out"
+	[ ! -s "$work/out" ]
+}
+
+@test "a file and a device are read to their end" {
+	printf 'x' >"$work/in"
+	same "echo: 'x'"$'\r' "$("$program" <"$work/in")"
+	same "" "$("$program" </dev/null)"
+	same "echo: '" "$("$program" </dev/urandom | head -c 7)"
+}
+
+@test "as a login shell and for a ForceCommand that names it, it serves" {
+	for command in echo-shell /usr/local/bin/echo-shell 'exec /usr/local/bin/echo-shell'; do
+		same "echo: 'x'"$'\r' "$(printf x | "$program" -c "$command")"
+	done
+	same "echo: 'x'"$'\r' "$(printf x | bash -c "exec -a -echo-shell '$program'")"
+}
+
+@test "a command is refused, quoted in one line, and never run" {
+	for command in ls "touch $work/ran" "echo-shell; touch $work/ran" \
+		"\$(touch $work/ran)/echo-shell" "sh -c x/echo-shell" ./echo-shell2 ''; do
+		run "$program" -c "$command"
+		same 1 "$status"
+		same "echo-shell: refused '$command': this account only echoes; run ssh without a command" "$output"
+	done
+	[ ! -e "$work/ran" ]
+	[ -z "$("$program" -c ls 2>/dev/null)" ]
+}
+
+@test "a command that sshd passes on is refused, whatever -c says" {
+	SSH_ORIGINAL_COMMAND=$'scp -t \e[2J\'"\n' run "$program" -c 'exec /usr/local/bin/echo-shell'
+	same 1 "$status"
+	same "echo-shell: refused 'scp -t \\x1b[2J\\'\"\\n': this account only echoes; run ssh without a command" "$output"
+	SSH_ORIGINAL_COMMAND='' run "$program"
+	same 1 "$status"
+	has "$output" "refused ''"
+}
+
+@test "a command longer than a read is cut in the refusal, and still one line" {
+	long=$(head -c 100000 /dev/zero | tr '\0' '\1')
+	SSH_ORIGINAL_COMMAND=$long run "$program"
+	same 1 "$status"
+	same $((65536 * 4 + 2 + 20 + 53)) "${#output}"
+}
+
+@test "anything else on the command line is a usage error" {
+	for arguments in -x 'a b' '-c' '-c a b' '-x echo-shell'; do
+		# shellcheck disable=SC2086 # words
+		run "$program" $arguments
+		same 2 "$status"
+		same "echo-shell: usage: echo-shell [-c command]" "$output"
+	done
+}
+
+@test "an input or output that fails is one line and status 1" {
+	run "$program" <"$work"
+	same "1 echo-shell: standard input: Is a directory" "$status $output"
+	run bash -c "'$program' <&-" # by a shell of its own: bats's would take the number again
+	same "1 echo-shell: standard input: Bad file descriptor" "$status $output"
+	run bash -c "echo x | '$program' >&-"
+	same "1 echo-shell: standard output: Bad file descriptor" "$status $output"
+	run bash -c "echo x | '$program' >/dev/full"
+	same "1 echo-shell: standard output: No space left on device" "$status $output"
+}
+
+@test "a reader that is gone ends it, by SIGPIPE or, where that is ignored, with a line" {
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	timeout 20 bash -c 'yes | "$0" | head -n 1; echo "${PIPESTATUS[*]}"' "$program" >"$work/out"
+	same "141 141 0" "$(tail -n 1 "$work/out")"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	timeout 20 bash -c 'trap "" PIPE; head -c 999999 /dev/zero | "$0" | head -n 1; echo "${PIPESTATUS[1]}"' \
+		"$program" >"$work/out" 2>"$work/err"
+	same 1 "$(tail -n 1 "$work/out")"
+	has "$(cat "$work/err")" "echo-shell: standard output: Broken pipe"
+}
+
+@test "in a session it has O_NONBLOCK cleared, no new privileges and a filter" {
+	mkfifo "$work/in" "$work/out"
+	# shellcheck disable=SC2016 # perl's variables
+	perl -e 'use Fcntl; fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for STDIN, STDOUT;
+		exec @ARGV' "$program" <>"$work/in" >"$work/out" 3>&- &
+	exec 9<"$work/out"
+	wait_for sandboxed "$!"
+	for fd in 0 1; do
+		flags=$(awk '/^flags:/ { print $2 }' "/proc/$!/fdinfo/$fd")
+		same 0 $((flags & 04000))
+	done
+	same 1 "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$!/status")"
+	printf x >"$work/in"
+	read -r -u 9 answer
+	same "echo: 'x'"$'\r' "$answer"
+	kill "$!"
+}
+
+# Takes a shell script that runs the program on a pty, "$1", and writes its pid to
+# the file "$2/pid"; talks to it by the table on stdin once it is in raw mode.
+on_a_pty() {
+	mkfifo "$work/table"
+	"$top/tests/talk" -p table -- sh -c "$1" sh "$program" "$work" \
+		<"$work/table" >"$work/talked" 2>&1 3>&- &
+	talk=$!
+	exec 9>"$work/table"
+	wait_for [ -s "$work/pid" ]
+	wait_for sandboxed "$(cat "$work/pid")"
+	: >"$work/raw"
+	cat >&9
+	exec 9>&-
+	wait "$talk" || {
+		cat "$work/talked"
+		return 1
+	}
+}
+
+sandboxed() {
+	grep -q '^Seccomp:.2' "/proc/$1/status"
+}
+
+@test "over SSH, all 256 bytes come back from a pty one by one, none ends it" {
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	head -n 256 "$top/tests/python2-repr.tsv" |
+		SSH_CONNECTION=x on_a_pty 'echo $$ >"$2/pid"; exec "$1" 2>"$2/err"'
+	[ ! -s "$work/err" ]
+}
+
+@test "a pty that was hung up is the end, with status 0" {
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	echo "78	'x'" | SSH_CONNECTION=x on_a_pty \
+		'trap "" HUP; exec 4<&0; "$1" <&4 & echo $! >"$2/pid"; wait $!; echo $? >"$2/status"'
+	wait_for [ -s "$work/status" ]
+	same 0 "$(cat "$work/status")"
+}
+
+# Runs the program and looks at the terminal before and after it. By descriptor 4,
+# because what a shell runs in the background has no stdin else.
+# shellcheck disable=SC2016 # expanded by the inner shell
+by_hand='exec 4<&0; stty -g >"$2/before"; "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
+	wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
+
+@test "by hand it says how to leave, Ctrl-D leaves, and the terminal is as it was" {
+	printf "78\t'x'\n0478\t'\\\\x04x'\n04\t'\\\\x04'\n\tend\n" | on_a_pty "$by_hand"
+	same "echo-shell: Ctrl-D leaves" "$(cat "$work/err")"
+	same 0 "$(cat "$work/status")"
+	same "$(cat "$work/before")" "$(cat "$work/after")"
+}
+
+@test "by hand, a signal that ends it leaves the terminal as it was" {
+	for signal in HUP INT QUIT TERM; do
+		{
+			wait_for [ -e "$work/raw" ]
+			kill -s "$signal" "$(cat "$work/pid")"
+			printf '\tend\n'
+		} | on_a_pty "$by_hand"
+		same $((128 + $(kill -l "$signal"))) "$(cat "$work/status")"
+		same "$(cat "$work/before")" "$(cat "$work/after")"
+		rm "$work"/*
+	done
+}

@@ -1,0 +1,273 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# setup.sh: what it puts on a machine, what it refuses, and taking it off again.
+
+# shellcheck source=tests/helpers.bash
+. "$BATS_TEST_DIRNAME/helpers.bash"
+
+setup() {
+	machine_up
+	need_machine
+	dir=$work
+	: >"$dir/clients"
+}
+
+teardown() {
+	[ -z "$no_machine" ] || return 0
+	show_log
+	end_clients
+	machine_down
+}
+
+# Prints what is in the folders that setup.sh writes to, but for what the system
+# itself writes: the account tools' backups and the records of logins.
+tree() {
+	in_machine sh -c 'cd / && {
+		find etc ! -name "passwd-" ! -name "group-" ! -name "shadow-" ! -name "gshadow-" \
+			-type f -exec cksum {} +
+		find etc usr/local var/lib var/log ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog \
+			! -path "var/log/journal/*" ! -path "usr/local/cuda*" -exec stat -c "%A %U %G %n" {} +
+	}' | sort -k 4
+}
+
+# Takes a part of the line that a refusal must have, and setup.sh's environment;
+# runs it, and sees that it is one line, and that nothing was done.
+refuses() {
+	local line=$1
+
+	shift
+	tree >"$work/before"
+	run in_machine env "$@" ./setup.sh
+	tree >"$work/after"
+	same 1 "$status"
+	has "${lines[${#lines[@]} - 1]}" "setup.sh: $line"
+	same 1 "$(printf '%s\n' "$output" | grep -vc '^echo-shell: ')"
+	cmp "$work/before" "$work/after"
+}
+
+@test "the server is up, and all that a newcomer needs is said" {
+	server_up
+	cat "$work/said"
+	grep -qx "  log in     ssh -p 2022 demo@localhost .*" "$work/said"
+	grep -qxE "  password   [a-hjkmnp-z2-9]{20} .*" "$work/said"
+	fingerprint=$(in_machine ssh-keygen -lf /etc/ssh/echo-shell/ssh_host_key)
+	grep -qx "  host key   $(echo "$fingerprint" | cut -d' ' -f2)" "$work/said"
+	grep -qx "  leave      Enter ~ \." "$work/said"
+	grep -qx "  take off   ./setup.sh uninstall" "$work/said"
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	in_machine test -d /run/systemd/system ||
+		has "$(tail -n 1 "$work/said")" "after a reboot the server does not come back by itself"
+}
+
+@test "the password is kept nowhere but in shadow, and is in no process's arguments" {
+	: >"$work/mark"
+	mkdir "$work/bin"
+	for tool in chpasswd ssh useradd; do
+		cat >"$work/bin/$tool" <<-END
+			#!/bin/sh
+			cat /proc/[0-9]*/cmdline >>"$work/arguments"
+			exec $(command -v $tool) "\$@"
+		END
+		chmod 755 "$work/bin/$tool"
+	done
+	PATH=$work/bin:$PATH server_up
+	[ -s "$work/arguments" ]
+	fails grep -qF "$PASSWORD" "$work/arguments"
+	written=$(in_machine find /etc /usr/local /var /run /root /tmp -type f -newer "$work/mark" \
+		! -path "$work/*" -exec grep -lF "$PASSWORD" {} +) || :
+	same "" "$written"
+	has "$(in_machine getent shadow demo)" 'demo:$'
+	same 600 "$(in_machine stat -c %a /etc/ssh/echo-shell/ssh_host_key)"
+}
+
+@test "a second run changes nothing, restarts nothing, and says so" {
+	server_up
+	in_machine cat /run/echo-shell.pid >"$work/pid1"
+	tree >"$work/before"
+	run in_machine ./setup.sh
+	same 0 "$status"
+	has "$output" "nothing was changed or restarted"
+	fails has "$output" "password"
+	tree >"$work/after"
+	cmp "$work/before" "$work/after"
+	in_machine cat /run/echo-shell.pid | cmp - "$work/pid1"
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+}
+
+@test "a second run starts a server that is down" {
+	server_up
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'if [ -d /run/systemd/system ]; then systemctl stop echo-shell; else kill "$(cat /run/echo-shell.pid)"; fi'
+	wait_for fails in_machine test -e /run/echo-shell.pid
+	in_machine ./setup.sh
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+}
+
+@test "PORT=n takes another port, at the first run and later" {
+	PORT=2345 server_up
+	same 2345 "$port"
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	in_machine ./setup.sh
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	in_machine env PORT=2346 ./setup.sh
+	port=2346
+	client_setup
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+}
+
+@test "a port that is none or is taken is refused" {
+	for port in 0 02022 65536 99999999 ssh -1 '2022 '; do
+		refuses "PORT=$port is not a port" PORT="$port"
+	done
+	mkdir -p "$work/sshd"
+	in_machine sh -c "mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N '' -f '$work/sshd/key'
+		/usr/sbin/sshd -f /dev/null -h '$work/sshd/key' -p 2022 -o PidFile='$work/sshd/pid'"
+	wait_for [ -s "$work/sshd/pid" ]
+	refuses "port 2022 is taken: choose another one"
+	in_machine kill "$(cat "$work/sshd/pid")"
+}
+
+@test "an account demo that is not ours is refused" {
+	in_machine useradd -M demo
+	refuses "the account demo exists and is not echo-shell's: rename or remove it first"
+	in_machine userdel demo
+}
+
+@test "being someone else than root is refused" {
+	in_machine useradd -M "stranger$$"
+	run in_machine setpriv --reuid="stranger$$" --clear-groups ./setup.sh
+	in_machine userdel "stranger$$"
+	same "1 setup.sh: must be run as root: sudo ./setup.sh" "$status $output"
+}
+
+@test "missing programs are named where there is no apt-get" {
+	mkdir "$work/bin"
+	for tool in sh env dirname id grep sed cut cat rm mktemp getent awk mawk printf tail tr ssh ssh-keygen; do
+		ln -s "$(command -v "$tool")" "$work/bin/$tool"
+	done
+	refuses "missing here: cc make cmp" PATH="$work/bin"
+}
+
+@test "an sshd that refuses the configuration is refused" {
+	mkdir "$work/bin"
+	printf '#!/bin/sh\ncase $* in */config) set -- "$@" -o NoSuchOption=yes ;; esac\nexec %s "$@"\n' \
+		"$(command -v /usr/sbin/sshd)" >"$work/bin/sshd"
+	chmod 755 "$work/bin/sshd"
+	refuses "this sshd refuses the server's configuration: command-line" PATH="$work/bin:$PATH"
+	has "$output" "Bad configuration option: NoSuchOption"
+}
+
+@test "a system's sshd that is broken is not touched" {
+	in_machine cp -p /etc/ssh/sshd_config "$work/kept"
+	in_machine sh -c 'echo "NoSuchOption yes" >>/etc/ssh/sshd_config'
+	refuses "the system's sshd refuses its own configuration: "
+	in_machine cp -p "$work/kept" /etc/ssh/sshd_config
+}
+
+@test "a system's sshd that does not read the lock is left as it was, without an account" {
+	in_machine cp -p /etc/ssh/sshd_config "$work/kept"
+	in_machine sed -i '/^Include/d' /etc/ssh/sshd_config
+	refuses "the system's sshd would let demo in: it does not read /etc/ssh/sshd_config.d/echo-shell.conf; put 'Include /etc/ssh/sshd_config.d/*.conf' at the top of /etc/ssh/sshd_config"
+	in_machine cp -p "$work/kept" /etc/ssh/sshd_config
+	fails in_machine getent passwd demo
+}
+
+@test "a login that fails in the end leaves nothing" {
+	mkdir "$work/bin"
+	printf '#!/bin/sh\necho broken >&2; exit 255\n' >"$work/bin/ssh"
+	chmod 755 "$work/bin/ssh"
+	refuses "the server is up but demo cannot log in: broken; all that this run did is undone" PATH="$work/bin:$PATH"
+	fails in_machine getent passwd demo
+	fails in_machine getent group echo-shell
+	# shellcheck disable=SC2016 # expanded in the machine
+	fails in_machine sh -c 'kill -0 "$(cat /run/echo-shell.pid)"'
+}
+
+# Starts the system's sshd, as it is configured, on port 2200.
+system_sshd_up() {
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'mkdir -p /run/sshd
+		for type in rsa ecdsa ed25519; do
+			[ -e /etc/ssh/ssh_host_${type}_key ] || ssh-keygen -q -t $type -N "" -f /etc/ssh/ssh_host_${type}_key
+		done
+		/usr/sbin/sshd -p 2200 -E /run/system-sshd.log'
+	wait_for in_machine test -s /run/sshd.pid
+}
+
+@test "the system's sshd is reloaded, keeps demo out, and is for others what it was" {
+	[ -z "${TEST_HERE-}" ] || in_machine fails test -e /run/sshd.pid || skip "this machine's own sshd runs"
+	in_machine useradd -M -d / -s /bin/sh "stranger$$"
+	printf 'stranger%s:known\n' "$$" | in_machine chpasswd
+	system_sshd_up
+	before=$(in_machine cat /run/sshd.pid)
+	port=2200
+	client_setup
+	mkfifo "$work/in"
+	PASSWORD=known ssh_demo -o StrictHostKeyChecking=no "stranger$$@demo" cat <>"$work/in" >"$work/out" &
+	echo 1 >"$work/in"
+	wait_for grep -qx 1 "$work/out"
+
+	server_up
+	same "$before" "$(in_machine cat /run/sshd.pid)"
+	has "$(in_machine cat /run/system-sshd.log)" "Received SIGHUP; restarting."
+	echo 2 >"$work/in"
+	wait_for grep -qx 2 "$work/out"
+
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	run ssh_demo -o StrictHostKeyChecking=no -p 2200 demo </dev/null
+	has "$output" "Permission denied"
+	has "$(in_machine cat /run/system-sshd.log)" "User demo from 127.0.0.1 not allowed because a group is listed in DenyGroups"
+	same hello "$(PASSWORD=known ssh_demo -o StrictHostKeyChecking=no -p 2200 "stranger$$@demo" echo hello)"
+
+	in_machine ./setup.sh uninstall
+	echo 3 >"$work/in"
+	wait_for grep -qx 3 "$work/out"
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'kill "$(cat /run/sshd.pid)"'
+	end_clients
+	wait_for in_machine userdel "stranger$$"
+}
+
+# Prints how many processes here are sshd or the program.
+servers() {
+	in_machine sh -c 'cat /proc/[0-9]*/comm | grep -c -e ^sshd -e echo-shell || :'
+}
+
+@test "uninstall ends the sessions and leaves the machine as it was" {
+	tree >"$work/before"
+	before=$(servers)
+	server_up
+	mkfifo "$work/in"
+	ssh_demo demo <>"$work/in" &
+	wait_for serving 1
+	run in_machine ./setup.sh uninstall
+	same 0 "$status"
+	serving 0
+	# shellcheck disable=SC2016 # expanded in the machine
+	wait_for eval 'same "$before" "$(servers)"'
+	tree >"$work/after"
+	diff "$work/before" "$work/after"
+	run in_machine ./setup.sh uninstall
+	same "0 echo-shell: nothing to do: nothing of echo-shell is here" "$status $output"
+}
+
+@test "what an administrator changed since is kept: by a second run, and beside it by uninstall" {
+	server_up
+	in_machine sh -c 'echo "MaxAuthTries 2" >>/etc/ssh/echo-shell/sshd_config'
+	run in_machine ./setup.sh
+	same 0 "$status"
+	has "$output" "kept /etc/ssh/echo-shell/sshd_config"
+	in_machine grep -qx "MaxAuthTries 2" /etc/ssh/echo-shell/sshd_config
+	run in_machine ./setup.sh uninstall
+	same 0 "$status"
+	has "$output" "/etc/ssh/echo-shell/sshd_config.saved"
+	in_machine grep -qx "MaxAuthTries 2" /etc/ssh/echo-shell/sshd_config.saved
+	in_machine rm -r /etc/ssh/echo-shell
+}
+
+@test "an option that this sshd does not know is left out, one that it knows is live" {
+	in_machine sed -i '/^Port/i #? NoSuchOption yes\n#? MaxStartups 98' sshd_config.d/port-2022/sshd_config
+	server_up
+	in_machine grep -qx "#? NoSuchOption yes" /etc/ssh/echo-shell/sshd_config
+	in_machine grep -qx "MaxStartups 98" /etc/ssh/echo-shell/sshd_config
+}
