@@ -480,8 +480,10 @@ server_log() {
 
 summary() {
 	[ -n "$changed$earlier$password" ] || step "nothing to do: it is all there and runs; nothing was changed or restarted"
+	host=localhost # which a machine without /etc/hosts does not know
+	getent hosts "$host" >/dev/null || host=127.0.0.1
 	echo
-	echo "  log in     ssh -p $port demo@localhost    (from elsewhere: this machine's name)"
+	echo "  log in     ssh -p $port demo@$host    (from elsewhere: this machine's name)"
 	if [ -n "$password" ]; then
 		echo "  password   $password    (kept nowhere: note it now; 'passwd demo' changes it)"
 	fi
