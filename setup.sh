@@ -347,11 +347,13 @@ start_server() {
 	wait_for port_listens "$(installed_port)"
 }
 
-# Ends the listener; open sessions go on.
+# Ends the listener, and its start at boot; open sessions go on.
 stop_server() {
-	if systemd_runs && [ -e "$unit" ]; then
-		systemctl -q disable --now echo-shell.service
-	elif pid=$(sshd_pid "$pidfile"); then
+	if [ -e "$unit" ]; then
+		systemctl -q disable echo-shell.service
+		! systemd_runs || systemctl stop echo-shell.service
+	fi
+	if pid=$(sshd_pid "$pidfile"); then
 		kill "$pid"
 		wait_for [ ! -e "/proc/$pid" ]
 	fi
@@ -438,11 +440,7 @@ install_server() {
 
 	earlier=$changed
 	changed=
-	if server_runs; then
-		later start_server
-	else
-		later stop_server
-	fi
+	! server_runs || later start_server
 	if [ ! -e "$own/ssh_host_key" ]; then
 		put "$work/key" "$own/ssh_host_key" 600
 		put "$work/key.pub" "$own/ssh_host_key.pub" 644
@@ -450,9 +448,13 @@ install_server() {
 	put "$work/echo-shell.conf" "$own/echo-shell.conf" 644
 	put "$work/sshd_config" "$own/sshd_config" 644
 	put "$work/banner" "$own/banner" 644
-	! systemd_runs || put "$work/echo-shell.service" "$unit" 644
+	if systemd_runs; then
+		later 'systemctl daemon-reload'
+		put "$work/echo-shell.service" "$unit" 644
+	fi
 	if [ -n "$changed" ] || ! server_runs; then
 		step "starting the server on port $port"
+		server_runs || later stop_server
 		start_server >"$work/output" 2>&1 ||
 			die "the server does not come up on port $port: $(server_log)"
 		changed=yes

@@ -92,6 +92,8 @@ machine_up() {
 	fi
 	(cd "$top" && tar -cf - Makefile echo-shell.c echo-shell setup.sh sshd_config.d tests) |
 		tar -C "$work/project" -xf -
+	# The overlays begin with what this machine has, an echo-shell perhaps.
+	[ -n "${TEST_HERE-}" ] || in_machine sh -c './setup.sh uninstall; ! getent passwd demo || userdel demo' >/dev/null
 }
 
 # Skips the test where there is no machine for it.
@@ -181,9 +183,10 @@ client() {
 		sh -c 'echo $$ >>"$0/clients"; exec "$@"' "$dir" "$@"
 }
 
-# Runs ssh to the server; further arguments may be options and a command.
+# Runs ssh to the server; further arguments may be options and a command. Each from
+# an address of its own: sshd has one wait after a few failures (PerSourcePenalties).
 ssh_demo() {
-	client ssh -F "$work/ssh_config" "$@"
+	client ssh -F "$work/ssh_config" -b "127.$((RANDOM % 250)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$@"
 }
 
 # Kills the clients that a test left, in the background or by failing.

@@ -195,7 +195,7 @@ system_sshd_up() {
 }
 
 @test "the system's sshd is reloaded, keeps demo out, and is for others what it was" {
-	[ -z "${TEST_HERE-}" ] || in_machine fails test -e /run/sshd.pid || skip "this machine's own sshd runs"
+	[ -z "${TEST_HERE-}" ] || [ ! -e /run/sshd.pid ] || skip "this machine's own sshd runs"
 	in_machine useradd -M -d / -s /bin/sh "stranger$$"
 	printf 'stranger%s:known\n' "$$" | in_machine chpasswd
 	system_sshd_up
@@ -216,7 +216,7 @@ system_sshd_up() {
 	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
 	run ssh_demo -o StrictHostKeyChecking=no -p 2200 demo </dev/null
 	has "$output" "Permission denied"
-	has "$(in_machine cat /run/system-sshd.log)" "User demo from 127.0.0.1 not allowed because a group is listed in DenyGroups"
+	has "$(in_machine cat /run/system-sshd.log)" "not allowed because a group is listed in DenyGroups"
 	same hello "$(PASSWORD=known ssh_demo -o StrictHostKeyChecking=no -p 2200 "stranger$$@demo" echo hello)"
 
 	in_machine ./setup.sh uninstall
