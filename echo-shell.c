@@ -3,10 +3,7 @@
  * echo-shell answers each read() with one line: "echo: ", the bytes as Python
  * 2's repr() writes them, CR LF. sshd runs it as ForceCommand and login shell.
  */
-#define _POSIX_C_SOURCE 200809L
-#ifdef __OpenBSD__
-#define _BSD_SOURCE /* pledge() */
-#endif
+#define _GNU_SOURCE /* POSIX and strerrordesc_np(); elsewhere all is visible */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +32,11 @@
 #define NAME "echo-shell"
 #define HEAD "echo: "
 #define TAIL "\r\n"
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 32)
+#define strerror strerrordesc_np /* strerror() may ask for memory */
+#endif
+#endif
 
 enum { CHUNK = 65536, CTRL_D = 4 }; /* CHUNK: the most that one read() takes */
 

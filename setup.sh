@@ -531,7 +531,7 @@ run_tests() {
 	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
 		shellcheck:shellcheck bats:bats
 	cd "$here"
-	try build make echo-shell
+	try build make echo-shell tests/talk
 	{ bats --tap tests 3>&1 || :; } | tee "$work/tap"
 	awk '/^ok .* # skip/ { skipped++; next } /^ok / { passed++ } /^not ok / { failed++ }
 		{ planned += sub(/^1\.\./, "") ? $1 : 0 }
