@@ -3,11 +3,16 @@
 #
 # Puts echo-shell on this machine and takes it off again. As root:
 #
-#   ./setup.sh             the echo server on port 2022, for user demo
-#   PORT=n ./setup.sh      the same on another port
-#   ./setup.sh uninstall   takes off all that was put on
-#   ./setup.sh test        the project's tests; TEST_HERE=1 lets them use this
-#                          machine itself where namespaces are refused
+#   ./setup.sh                      the echo server on port 2022, for user demo
+#   PORT=n HOST_KEY=file ./setup.sh the same on another port, with a key of yours
+#   ./setup.sh drop-in              no server: the echo on the sshd that is here
+#   ./setup.sh add-user NAME...     more demo users; prints name:password for each
+#   ./setup.sh add-user -           the same from lines of name:password on stdin
+#   ./setup.sh remove-user NAME...  takes demo users off, and ends their sessions
+#   ./setup.sh status               what is here and who is on; 0 if all is well
+#   ./setup.sh uninstall            takes off all that was put on
+#   ./setup.sh test                 the project's tests; TEST_HERE=1 lets them use
+#                                   this machine itself where namespaces are refused
 #
 # Each step pushes what undoes it before it is taken; whatever ends the run
 # early, what it did is undone in the opposite order and one line says why.
@@ -23,7 +28,7 @@ group=echo-shell
 mark='echo-shell demo user' # in the comment field of each account we make
 program=/usr/local/bin/echo-shell
 own=/etc/ssh/echo-shell # all that belongs to the dedicated server
-record=$own/installed   # what was put on: "cksum size file" and "package name"
+record=$own/installed   # what was put on: "cksum size FILE", "package NAME", "user NAME"
 lock=/etc/ssh/sshd_config.d/echo-shell.conf
 unit=/etc/systemd/system/echo-shell.service
 pidfile=/run/echo-shell.pid
@@ -109,8 +114,21 @@ sshd_pid() {
 		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = sshd ] && echo "$pid"
 }
 
+# Takes a program's name; prints the pids of its processes.
+processes() {
+	for process in /proc/[0-9]*; do
+		if read -r name <"$process/comm" && [ "$name" = "$1" ]; then
+			echo "${process#/proc/}"
+		fi
+	done 2>/dev/null
+}
+
 server_runs() {
 	sshd_pid "$pidfile" >/dev/null
+}
+
+server_is_installed() {
+	[ -e "$own/sshd_config" ]
 }
 
 installed_port() {
@@ -141,23 +159,26 @@ install_packages() {
 	[ -n "$packages" ] || return 0
 	have apt-get || die "missing here:$programs; install them and run this again"
 	step "installing$packages"
-	had_sshd=yes
-	if ! have sshd; then
-		had_sshd=
+	if ! have sshd && [ ! -e "$no_start" ]; then
 		mkdir -p /etc/ssh
-		[ -e "$no_start" ] || later "rm -f '$no_start'"
-		: >>"$no_start"
+		later "rm -f '$no_start'"
+		echo "$mark" >"$no_start" # ours, also after a power cut: see keep_sshd_off
 	fi
 	export DEBIAN_FRONTEND=noninteractive
-	try 'read the package lists' apt-get -q update
+	# A repository that does not answer need not be the one that has them.
+	apt-get -q update >"$work/output" 2>&1 || step "not all package lists are new: $(last_line "$work/output")"
 	# shellcheck disable=SC2086 # a list of words
 	try "install$packages" apt-get -q -y --no-install-recommends install $packages
-	[ -n "$had_sshd" ] || ! have sshd || keep_sshd_off
+	keep_sshd_off
 }
 
-# Undoes what installing openssh-server enabled, where it was not here before.
+# Undoes what installing openssh-server enabled, if it was we who installed it, in
+# this run or in one that was cut off.
 keep_sshd_off() {
-	if have systemctl; then
+	grep -qsxF "$mark" "$no_start" || return 0
+	if ! have sshd; then
+		: # cut off before it came
+	elif have systemctl; then
 		try 'disable the ssh service' systemctl disable ssh.service
 	else
 		try 'disable the ssh service' update-rc.d ssh disable
@@ -171,11 +192,10 @@ keep_sshd_off() {
 note() {
 	name=$1
 	shift
-	{
-		grep -v " $name\$" "$record" 2>/dev/null || :
-		[ $# = 0 ] || echo "$* $name"
-	} >"$record.new"
-	mv -f "$record.new" "$record"
+	: >>"$record" && awk -v "name=$name" -v "words=$*" \
+		'$NF != name { print } END { if (words != "") print words, name }' \
+		"$record" >"$record.new" && mv -f "$record.new" "$record" && return
+	die "cannot write $record"
 }
 
 # Takes a file; says whether it is as the record has it.
@@ -211,11 +231,18 @@ put() {
 
 # Takes a file that we put there off again; keeps a copy of one changed since.
 take_off() {
-	if [ -e "$1" ] && ! unchanged "$1"; then
-		cp -p "$1" "$1.saved"
-		step "kept a copy of $1, which was changed since: $1.saved"
+	if [ -e "$1" ]; then
+		old=$work/old$(echo "$1" | tr / _)
+		try "take off $1" cp -p "$1" "$old"
+		if unchanged "$1"; then
+			later "cp -p '$old' '$1'; note '$1' $(cksum <"$1")"
+		else
+			later "mv -f '$1.saved' '$1'"
+			try "take off $1" cp -p "$1" "$1.saved"
+			step "kept a copy of $1, which was changed since it was put there: $1.saved"
+		fi
 	fi
-	rm -f "$1" "$1.new"
+	try "take off $1" rm -f "$1" "$1.new"
 	note "$1"
 }
 
@@ -245,31 +272,48 @@ system_view() {
 	done
 }
 
-# Has it read its configuration again, if it runs; open sessions stay open.
-reload_system_sshd() {
-	if systemd_runs; then
-		for service in ssh.service sshd.service; do
-			systemctl -q is-active "$service" || continue
-			systemctl reload "$service"
-			return
-		done
-	fi
-	if pid=$(sshd_pid "$("$sshd" -T | sed -n 's/^pidfile //p')"); then
-		kill -HUP "$pid"
-	fi
+# Prints the pid and the arguments of each sshd that listens, but for our own.
+listeners() {
+	for process in $(processes sshd); do
+		arguments=$(tr '\0' ' ' <"/proc/$process/cmdline") 2>/dev/null || continue
+		case $arguments in
+		*"-f $own/sshd_config "*) ;;
+		*'[listener]'*) echo "$process $arguments" ;;
+		esac
+	done
 }
 
-# Takes an account; has the system's sshd show that it keeps that account out,
-# and is for all others what it was.
+# Has each of them read its configuration again; open sessions stay open. This is
+# what "systemctl reload" does for sshd, and it works without systemd.
+reload_system_sshd() {
+	listeners | while read -r pid _; do
+		kill -HUP "$pid" || :
+	done
+}
+
+# Takes an account; has sshd show, for the system's configuration and for that of
+# each other sshd that listens, that the account is held to each line of the lock.
 prove_lock() {
-	"$sshd" -T -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/locked" 2>&1 ||
-		die "the system's sshd refuses its configuration: $(last_line "$work/locked")"
-	grep -qx "denygroups $group" "$work/locked" ||
-		die "the system's sshd would let $1 in: it does not read $lock;" \
-			"put 'Include /etc/ssh/sshd_config.d/*.conf' at the top of /etc/ssh/sshd_config"
+	awk '/^\t[A-Z]/ { keyword = tolower($1); sub(/^\t[A-Za-z0-9]+/, ""); print keyword $0 }' \
+		"$lock" >"$work/lock"
+	for file in /etc/ssh/sshd_config $(listeners | sed -n 's/.* -f *\([^ ]*\) .*/\1/p'); do
+		"$sshd" -T -f "$file" -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/locked" 2>&1 ||
+			die "sshd refuses $file: $(last_line "$work/locked")"
+		# A list may hold more than our line, where that does not weaken it.
+		loose=$(awk 'NR == FNR { lock[$0]; keyword[$1]; next } $0 in lock { delete lock[$0]; next }
+			$1 in keyword && $1 != "denygroups" { lock[$0] }
+			END { for (line in lock) { print line; exit } }' "$work/lock" "$work/locked")
+		[ -z "$loose" ] ||
+			die "$file does not hold $1 to $lock ($loose): put the line" \
+				"'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
+	done
+}
+
+# Has sshd show that for all but demo users its configuration is what it was.
+prove_others() {
 	system_view >"$work/after" 2>&1 || :
 	cmp -s "$work/before" "$work/after" ||
-		die "with $lock in place the system's sshd is not for all others what it was"
+		die "with $lock the system's sshd would not be what it was for all others"
 }
 
 # --- accounts ---------------------------------------------------------------
@@ -278,19 +322,21 @@ is_ours() {
 	getent passwd "$1" | grep -q ":$mark:[^:]*:$program\$"
 }
 
-is_locked() {
-	case $(getent shadow "$1" | cut -d: -f2) in
-	'!'* | '*'*) ;;
-	*) false ;;
-	esac
+# Whether an account's password was printed; until then a run was cut off.
+is_complete() {
+	grep -qxF "user $1" "$record" 2>/dev/null
+}
+
+all_users() {
+	getent passwd | grep ":$mark:[^:]*:$program\$" | cut -d : -f 1
 }
 
 # Makes an account that cannot log in yet. Its home exists, or sshd would say in
 # the session that it does not; the shell is not in /etc/shells, so that other
 # services which look there (FTP, chsh) refuse it.
 make_account() {
-	later "remove_account '$1'"
-	try "make the account $1" useradd -r -M -d / -g "$group" -s "$program" -c "$mark" "$1"
+	later "remove_account '$1'; note '$1'"
+	is_ours "$1" || try "make the account $1" useradd -r -M -d / -g "$group" -s "$program" -c "$mark" "$1"
 	changed=yes
 }
 
@@ -309,22 +355,28 @@ set_password() {
 
 # Ends every process of an account; fails if one stays.
 end_sessions() {
-	uid=$(id -u "$1")
-	wait_for no_processes "$uid"
+	uid=$(id -u "$1") && wait_for no_processes "$uid"
 }
 
 no_processes() {
 	pids=$(awk -v uid="$1" '/^Pid:/ { pid = $2 } /^Uid:/ && $2 == uid { print pid }' \
 		/proc/[0-9]*/status 2>/dev/null) || :
 	# shellcheck disable=SC2086 # a list of words
-	[ -z "$pids" ] || ! kill -KILL $pids
+	[ -z "$pids" ] || { kill -KILL $pids; false; }
 }
 
+# Takes an account off: no new login first, then its sessions, then itself.
 remove_account() {
 	getent passwd "$1" >/dev/null || return 0
-	usermod -p '!' "$1"
-	end_sessions "$1"
-	userdel "$1"
+	later "restore_account '$1' '$(id -u "$1")' '$(getent shadow "$1" | cut -d : -f 2)'"
+	usermod -p '!' "$1" && end_sessions "$1" && userdel "$1"
+}
+
+# Takes an account as it was: name, number and hashed password.
+restore_account() {
+	getent passwd "$1" >/dev/null ||
+		useradd -r -M -d / -g "$group" -s "$program" -c "$mark" -u "$2" "$1"
+	printf '%s:%s\n' "$1" "$3" | chpasswd -e
 }
 
 # --- the dedicated server ---------------------------------------------------
@@ -379,12 +431,11 @@ check_login() {
 # --- the commands -----------------------------------------------------------
 
 need_root() {
-	[ "$(id -u)" = 0 ] || die "must be run as root: sudo $0${*:+ $*}"
+	[ "$(id -u)" = 0 ] || die "must be run as root: sudo ./setup.sh${*:+ $*}"
 }
 
-# Finds whatever would stop the installation, before anything is changed.
-check_first() {
-	need_root
+# Finds what would stop the server alone, before anything is changed.
+check_server() {
 	port=${PORT:-$(installed_port)}
 	port=${port:-2022}
 	case $port in
@@ -397,16 +448,38 @@ check_first() {
 	if port_listens "$port" && ! { server_runs && [ "$port" = "$(installed_port)" ]; }; then
 		die "port $port is taken: choose another one, PORT=n ./setup.sh"
 	fi
-	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
-		awk:mawk cmp:diffutils useradd:passwd
-	sshd=$(command -v sshd)
-	step "checking what sshd takes"
-	# sshd -t wants the empty directory that its service makes.
+	if grep -qs ForceCommand "$lock"; then
+		die "the drop-in is here, $lock; the server keeps its users out of that sshd:" \
+			"./setup.sh uninstall first"
+	fi
+	if [ -n "${HOST_KEY-}" ]; then
+		[ -n "$(find -H "$HOST_KEY" -prune -type f -user 0 \( -perm 600 -o -perm 400 \) 2>/dev/null)" ] ||
+			die "HOST_KEY=$HOST_KEY must be a file of root's that nobody else can read: chown root, chmod 600"
+	fi
+}
+
+# sshd -t and -T want the empty directory that its service makes.
+find_sshd() {
+	sshd=$(command -v sshd) || die "sshd is missing: install openssh-server"
 	empty=$("$sshd" -t 2>&1 | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
 	[ -z "$empty" ] || mkdir -p "$empty"
+}
+
+# Finds what would stop either way of installing, before anything is changed.
+check_machine() {
+	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
+		awk:mawk cmp:diffutils useradd:passwd
+	find_sshd
+	step "checking what sshd takes"
 	system_view >"$work/before" 2>"$work/output" ||
 		die "the system's sshd refuses its own configuration: $(last_line "$work/output"); mend it first"
-	ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
+	if [ -n "${HOST_KEY-}" ]; then
+		try "read HOST_KEY=$HOST_KEY" cp "$HOST_KEY" "$work/key"
+		ssh-keygen -y -P '' -f "$work/key" >"$work/key.pub" 2>"$work/output" ||
+			die "HOST_KEY=$HOST_KEY is not a private key without a passphrase: $(last_line "$work/output")"
+	else
+		ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
+	fi
 	for file in echo-shell.conf port-2022/sshd_config port-2022/keep-out.conf \
 		port-2022/banner port-2022/echo-shell.service; do
 		render "$file" >"$work/${file#*/}"
@@ -414,14 +487,13 @@ check_first() {
 	sed "s|$own/ssh_host_key|$work/key|; s|$own|$work|" "$work/sshd_config" >"$work/config"
 	"$sshd" -t -f "$work/config" >"$work/output" 2>&1 ||
 		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
-}
-
-install_server() {
-	check_first
 	step "building"
 	try build make -C "$here" echo-shell
+}
 
-	step "installing $program and keeping demo out of the system's sshd"
+# Takes the file that locks the system's sshd; puts it there, the program and the
+# group. Nobody is in the group yet, or each member has been proved before.
+put_lock() {
 	[ -d "$own" ] || later "rm -rf '$own'"
 	mkdir -p "$own"
 	for package in $packages; do
@@ -429,19 +501,28 @@ install_server() {
 	done
 	put "$here/echo-shell" "$program" 755
 	later reload_system_sshd
-	put "$work/keep-out.conf" "$lock" 644
+	put "$1" "$lock" 644
 	if ! getent group "$group" >/dev/null; then
 		later "groupdel $group"
 		try "make the group $group" groupadd -r "$group"
 	fi
+}
+
+install_server() {
+	need_root
+	check_server
+	check_machine
+	step "keeping demo out of the system's sshd"
+	put_lock "$work/keep-out.conf"
 	is_ours demo || make_account demo
 	prove_lock demo
+	prove_others
 	[ -z "$changed" ] || reload_system_sshd
 
 	earlier=$changed
 	changed=
 	! server_runs || later start_server
-	if [ ! -e "$own/ssh_host_key" ]; then
+	if [ -n "${HOST_KEY-}" ] || [ ! -e "$own/ssh_host_key" ]; then
 		put "$work/key" "$own/ssh_host_key" 600
 		put "$work/key.pub" "$own/ssh_host_key.pub" 644
 	fi
@@ -461,15 +542,166 @@ install_server() {
 	fi
 
 	password=
-	if is_locked demo || ! grep -qx 'complete demo' "$record"; then
+	if ! is_complete demo; then
 		step "giving demo a password and logging in with it"
 		password=$(random_password)
 		set_password demo "$password"
 		check_login "$password"
-		note demo complete
 	fi
 	undo=
 	summary
+	note demo user
+}
+
+install_drop_in() {
+	need_root drop-in
+	! server_is_installed ||
+		die "the server is here, and keeps its users out of the system's sshd: ./setup.sh uninstall first"
+	port=2022
+	HOST_KEY=
+	check_machine
+	step "putting the drop-in in place"
+	put_lock "$work/echo-shell.conf"
+	# A Match Group can only be asked about an account that exists.
+	make_account echo-shell-probe
+	for user in $(all_users); do
+		prove_lock "$user"
+	done
+	prove_others
+	remove_account echo-shell-probe >"$work/output" 2>&1 ||
+		die "cannot remove the account echo-shell-probe: $(last_line "$work/output")"
+	reload_system_sshd
+	undo=
+	step "members of group $group get an echo from the system's sshd, and nothing else"
+	echo
+	echo "  a user     ./setup.sh add-user NAME"
+	echo "  leave      Enter ~ ."
+	echo "  take off   ./setup.sh uninstall"
+}
+
+# Takes the names of accounts to make, or - for lines of name:password on stdin.
+# Passwords are words of this shell only, never a program's arguments.
+add_users() {
+	need_root add-user
+	[ -e "$lock" ] || die "nothing is installed here: ./setup.sh or ./setup.sh drop-in first"
+	[ $# != 0 ] || die "add-user wants names, or - for lines of name:password on standard input"
+	find_sshd
+	given=
+	if [ "$*" = - ]; then
+		given=yes
+		set --
+		while IFS= read -r line || [ -n "$line" ]; do
+			set -- "$@" "$line"
+		done
+	else
+		for name; do
+			case $name in
+			*:*) die "'$name' is no name: passwords are read from standard input, with -" ;;
+			esac
+			shift
+			set -- "$@" "$name:$(random_password)"
+		done
+	fi
+	check_users "$@"
+	for entry; do
+		make_account "${entry%%:*}"
+		prove_lock "${entry%%:*}"
+		! only=$(grep -E '^allow(users|groups) ' "$work/locked") || server_is_installed ||
+			step "sshd lets in none but '$only': see that ${entry%%:*} is among them" >&2
+	done
+	for entry; do
+		set_password "${entry%%:*}" "${entry#*:}"
+	done
+	undo=
+	for entry; do
+		if [ -n "$given" ]; then echo "${entry%%:*}"; else printf '%s\n' "$entry"; fi
+		note "${entry%%:*}" user
+	done
+}
+
+# Takes words of name:password; dies of the first that the system would refuse, or
+# that is there already.
+check_users() {
+	number=0
+	names=' '
+	for entry; do
+		number=$((number + 1))
+		name=${entry%%:*}
+		password=${entry#*:}
+		[ "$name" != "$entry" ] || die "line $number is not name:password"
+		case $name in
+		'' | [!a-z_]* | *[!a-z0-9_-]*) die "'$name' is no name for an account: take a to z, 0 to 9, _ and -" ;;
+		esac
+		[ ${#name} -le 32 ] || die "'$name' is no name for an account: it is longer than 32 characters"
+		case $names in
+		*" $name "*) die "$name is there twice" ;;
+		esac
+		names="$names$name "
+		if getent passwd "$name" >/dev/null && { ! is_ours "$name" || is_complete "$name"; }; then
+			die "the account $name exists already"
+		fi
+		case $password in
+		'' | *[[:cntrl:]]*) die "the password of $name is empty or has a control character" ;;
+		esac
+		[ ${#password} -le 511 ] || die "the password of $name is longer than 511 bytes"
+	done
+}
+
+remove_users() {
+	need_root remove-user
+	[ $# != 0 ] || die "remove-user wants names"
+	for name; do
+		is_ours "$name" || die "$name is not an account that setup.sh made; nothing is removed"
+	done
+	for name; do
+		take_off_account "$name"
+	done
+	undo=
+}
+
+# Takes an account off, and out of the record.
+take_off_account() {
+	! is_complete "$1" || later "note '$1' user"
+	remove_account "$1" >"$work/output" 2>&1 ||
+		die "cannot remove the account $1: $(last_line "$work/output")"
+	note "$1"
+}
+
+# Prints a line of the status; with a third word, one that is not well.
+line() {
+	printf '  %-10s %s\n' "$1" "$2"
+	well=${3-$well}
+}
+
+# Prints what is here and who is on; fails where something is not well.
+status() {
+	need_root status
+	[ -e "$record" ] || die "nothing of echo-shell is here: ./setup.sh or ./setup.sh drop-in installs it"
+	find_sshd
+	well=yes
+	[ -x "$program" ] || line program "$program is missing: ./setup.sh puts it back" no
+	[ -e "$lock" ] || line lock "$lock is missing: ./setup.sh puts it back" no
+	if ! server_is_installed; then
+		line server "none: drop-in, on the system's sshd"
+	elif server_runs && port_listens "$(installed_port)"; then
+		line server "up on port $(installed_port) since $(date -r "$pidfile")"
+	else
+		line server "down: ./setup.sh starts it" no
+	fi
+	! server_is_installed || line "host key" "$(ssh-keygen -lf "$own/ssh_host_key.pub" | cut -d ' ' -f 2)"
+	for user in $(all_users); do
+		if (prove_lock "$user") 2>/dev/null; then
+			line user "$user, locked in the system's sshd"
+		else
+			line user "$user, NOT locked in the system's sshd: ./setup.sh remove-user $user" no
+		fi
+	done
+	for process in $(processes echo-shell); do
+		tr '\0' '\n' 2>/dev/null <"/proc/$process/environ" |
+			awk -F '[= ]' '$1 == "USER" { user = $2 } $1 == "SSH_CONNECTION" { address = $2 }
+				END { if (address != "") printf "  session    %s from %s\n", user, address }'
+	done
+	[ "$well" = yes ] || die "not all is well"
 }
 
 server_log() {
@@ -497,33 +729,37 @@ summary() {
 
 uninstall() {
 	need_root uninstall
-	if [ ! -e "$record" ] && ! getent group "$group" >/dev/null; then
+	keep_sshd_off
+	if [ ! -d "$own" ] && ! getent group "$group" >/dev/null; then
 		step "nothing to do: nothing of echo-shell is here"
 		return
 	fi
+	mkdir -p "$own"
 	sshd=$(command -v sshd || echo :)
 	step "ending the server and its sessions"
-	stop_server
-	for user in $(getent passwd | grep ":$mark:[^:]*:$program\$" | cut -d: -f1); do
-		try "remove the account $user" remove_account "$user"
+	! server_runs || later start_server
+	stop_server >"$work/output" 2>&1 || die "cannot stop the server: $(last_line "$work/output")"
+	for user in $(all_users); do
+		take_off_account "$user"
 	done
-	if getent group "$group" >/dev/null; then
+	if gid=$(getent group "$group" | cut -d : -f 3) && [ -n "$gid" ]; then
+		later "getent group $group || groupadd -r -g $gid $group"
 		try "remove the group $group" groupdel "$group"
 	fi
 	step "taking off the files"
-	if [ -e "$lock" ]; then
-		take_off "$lock"
-		reload_system_sshd
-	fi
+	later reload_system_sshd
+	take_off "$lock"
+	reload_system_sshd
+	! systemd_runs || later "systemctl daemon-reload"
 	for file in "$program" "$unit" "$own/sshd_config" "$own/echo-shell.conf" \
 		"$own/banner" "$own/ssh_host_key" "$own/ssh_host_key.pub"; do
 		take_off "$file"
 	done
-	rm -f "$logfile"
 	! systemd_runs || systemctl daemon-reload
+	undo=
 	packages=$(sed -n 's/^package //p' "$record" | tr '\n' ' ')
 	[ -z "$packages" ] || step "these packages were installed with it and stay: $packages"
-	rm -f "$record"
+	rm -f "$logfile" "$record" "$record.new"
 	rmdir "$own" 2>/dev/null || step "kept $own: it holds files that setup.sh did not make"
 }
 
@@ -532,13 +768,16 @@ run_tests() {
 		shellcheck:shellcheck bats:bats
 	cd "$here"
 	try build make echo-shell tests/talk
-	{ bats --tap tests 3>&1 || :; } | tee "$work/tap"
+	for file in tests/*.bats; do
+		{ bats --tap "$file" >"$work/${file#*/}.tap" 2>&1 || :; cat "$work/${file#*/}.tap"; } &
+	done
+	wait
 	awk '/^ok .* # skip/ { skipped++; next } /^ok / { passed++ } /^not ok / { failed++ }
 		{ planned += sub(/^1\.\./, "") ? $1 : 0 }
 		END {
 			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
-			exit failed || passed + skipped != planned || ENVIRON["CI"] == "true" && skipped
-		}' "$work/tap" || exit 1
+			exit failed || !passed || passed + skipped != planned || ENVIRON["CI"] == "true" && skipped
+		}' "$work"/*.tap || exit 1
 }
 
 usage() {
@@ -556,12 +795,19 @@ main() {
 	trap 'failure=interrupted; exit 130' INT
 	trap 'failure=interrupted; exit 143' TERM
 	work=$(mktemp -d)
-	case ${1-} in
+	packages=
+	command=${1-}
+	[ $# = 0 ] || shift
+	case $command${*:+ with} in
 	'') install_server ;;
-	test) run_tests ;;
+	drop-in) install_drop_in ;;
+	add-user | 'add-user with') add_users "$@" ;;
+	remove-user | 'remove-user with') remove_users "$@" ;;
+	status) status ;;
 	uninstall) uninstall ;;
+	test) run_tests ;;
 	-h | --help | help) usage ;;
-	*) die "no such command: $1; see ./setup.sh --help" ;;
+	*) die "no such command: $command${*:+ $*}; see ./setup.sh --help" ;;
 	esac
 }
 

@@ -67,7 +67,7 @@ inner='
 machine_up() {
 	no_machine=
 	dir=
-	export work dir no_machine
+	export work dir no_machine port PASSWORD
 	if [ "$(id -u)" != 0 ]; then
 		no_machine="needs root: sudo ./setup.sh test"
 		return
@@ -134,6 +134,28 @@ show_log() {
 	[ -n "${BATS_TEST_COMPLETED-}" ] || server_log
 }
 
+# Starts the system's sshd as it is configured, with further options.
+system_sshd_up() {
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'mkdir -p /run/sshd
+		for type in rsa ecdsa ed25519; do
+			[ -e /etc/ssh/ssh_host_${type}_key ] || ssh-keygen -q -t $type -N "" -f /etc/ssh/ssh_host_${type}_key
+		done
+		/usr/sbin/sshd -E /run/system-sshd.log "$@"' sh "$@"
+	wait_for in_machine test -s /run/sshd.pid
+}
+
+# Prints what is in the folders that setup.sh writes to, but for what the system
+# itself writes: the account tools' backups and the record of logins.
+tree() {
+	in_machine sh -c 'cd / && {
+		find etc ! -name "passwd-" ! -name "group-" ! -name "shadow-" ! -name "gshadow-" \
+			-type f -exec cksum {} +
+		find etc usr/local var/lib var/log ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog \
+			! -path "var/log/journal/*" ! -path "usr/local/cuda*" -exec stat -c "%A %U %G %n" {} +
+	}' | sort -k 4
+}
+
 # --- a client ---------------------------------------------------------------
 
 # Installs the server, keeps what setup.sh said and the password, and makes an
@@ -155,8 +177,8 @@ client_setup() {
 		printf '%s\n' "$PASSWORD"
 	END
 	chmod 755 "$work/askpass"
-	in_machine cat /etc/ssh/echo-shell/ssh_host_key.pub |
-		sed "s/^/[127.0.0.1]:$port /" >"$work/known_hosts"
+	in_machine sh -c 'cat /etc/ssh/*.pub /etc/ssh/echo-shell/*.pub' 2>/dev/null |
+		sed 's/^/* /' >"$work/known_hosts"
 	cat >"$work/ssh_config" <<-END
 		Host demo
 		User demo
