@@ -194,7 +194,7 @@ note() {
 	shift
 	: >>"$record" && awk -v "name=$name" -v "words=$*" \
 		'$NF != name { print } END { if (words != "") print words, name }' \
-		"$record" >"$record.new" && mv -f "$record.new" "$record" && return
+		"$record" | sort >"$record.new" && mv -f "$record.new" "$record" && return
 	die "cannot write $record"
 }
 
@@ -291,14 +291,20 @@ reload_system_sshd() {
 	done
 }
 
+# Prints the options of a file of ours, or of "sshd -T", which has written keywords
+# in small letters and from 10.6 on in mixed ones, in one form.
+options() {
+	awk '/^\t?[A-Za-z]/ { keyword = tolower($1); sub(/^\t?[^ ]+/, ""); print keyword $0 }' "$1"
+}
+
 # Takes an account; has sshd show, for the system's configuration and for that of
 # each other sshd that listens, that the account is held to each line of the lock.
 prove_lock() {
-	awk '/^\t[A-Z]/ { keyword = tolower($1); sub(/^\t[A-Za-z0-9]+/, ""); print keyword $0 }' \
-		"$lock" >"$work/lock"
+	options "$lock" | grep -v '^match ' >"$work/lock"
 	for file in /etc/ssh/sshd_config $(listeners | sed -n 's/.* -f *\([^ ]*\) .*/\1/p'); do
-		"$sshd" -T -f "$file" -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/locked" 2>&1 ||
-			die "sshd refuses $file: $(last_line "$work/locked")"
+		"$sshd" -T -f "$file" -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/output" 2>&1 ||
+			die "sshd refuses $file: $(last_line "$work/output")"
+		options "$work/output" >"$work/locked"
 		# A list may hold more than our line, where that does not weaken it.
 		loose=$(awk 'NR == FNR { lock[$0]; keyword[$1]; next } $0 in lock { delete lock[$0]; next }
 			$1 in keyword && $1 != "denygroups" { lock[$0] }
@@ -495,7 +501,7 @@ check_machine() {
 # group. Nobody is in the group yet, or each member has been proved before.
 put_lock() {
 	[ -d "$own" ] || later "rm -rf '$own'"
-	mkdir -p "$own"
+	try "make $own" mkdir -p "$own"
 	for package in $packages; do
 		note "$package" package
 	done
@@ -523,8 +529,9 @@ install_server() {
 	changed=
 	! server_runs || later start_server
 	if [ -n "${HOST_KEY-}" ] || [ ! -e "$own/ssh_host_key" ]; then
-		put "$work/key" "$own/ssh_host_key" 600
+		# In this order: where the key is, a run that was cut off left both.
 		put "$work/key.pub" "$own/ssh_host_key.pub" 644
+		put "$work/key" "$own/ssh_host_key" 600
 	fi
 	put "$work/echo-shell.conf" "$own/echo-shell.conf" 644
 	put "$work/sshd_config" "$own/sshd_config" 644
@@ -734,7 +741,7 @@ uninstall() {
 		step "nothing to do: nothing of echo-shell is here"
 		return
 	fi
-	mkdir -p "$own"
+	[ -d "$own" ] || try "make $own" mkdir -p "$own"
 	sshd=$(command -v sshd || echo :)
 	step "ending the server and its sessions"
 	! server_runs || later start_server
@@ -770,6 +777,7 @@ run_tests() {
 	try build make echo-shell tests/talk
 	for file in tests/*.bats; do
 		{ bats --tap "$file" >"$work/${file#*/}.tap" 2>&1 || :; cat "$work/${file#*/}.tap"; } &
+		[ -z "${TEST_HERE-}" ] || wait # there is one machine for all
 	done
 	wait
 	awk '/^ok .* # skip/ { skipped++; next } /^ok / { passed++ } /^not ok / { failed++ }

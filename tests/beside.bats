@@ -140,7 +140,7 @@ is_refused() {
 	in_machine sh -c 'printf "Match all\n\tPubkeyAuthentication yes\n" >/etc/ssh/sshd_config.d/00-first.conf'
 	run in_machine ./setup.sh drop-in
 	same 1 "$status"
-	has "$output" "does not hold echo-shell-probe to /etc/ssh/sshd_config.d/echo-shell.conf (pubkeyauthentication"
+	has "$output" "does not hold echo-shell-probe to /etc/ssh/sshd_config.d/echo-shell.conf ("
 	in_machine ./setup.sh # whose lock nothing can take back
 }
 

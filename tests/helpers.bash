@@ -51,7 +51,7 @@ fails() {
 # shellcheck disable=SC2016 # expanded by the inner shell
 inner='
 	read -r pid rest </proc/self/stat
-	mount -t tmpfs tmpfs "$1/over" || exit
+	mount -t tmpfs -o size=64m tmpfs "$1/over" || exit
 	for dir in /etc /usr/local /var; do
 		mkdir -p "$1/over$dir/new" "$1/over$dir/work"
 		mount -t overlay overlay -o "lowerdir=$dir,upperdir=$1/over$dir/new,workdir=$1/over$dir/work" "$dir" || exit
