@@ -149,10 +149,8 @@ system_sshd_up() {
 # itself writes: the account tools' backups and the record of logins.
 tree() {
 	in_machine sh -c 'cd / && {
-		find etc ! -name "passwd-" ! -name "group-" ! -name "shadow-" ! -name "gshadow-" \
-			-type f -exec cksum {} +
-		find etc usr/local var/lib var/log ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog \
-			! -path "var/log/journal/*" ! -path "usr/local/cuda*" -exec stat -c "%A %U %G %n" {} +
+		cd etc && find . -type f ! -name "passwd-" ! -name "*group-" ! -name "*shadow-" -exec cksum {} +
+		cd .. && find etc usr/local var/lib var/log ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog ! -path "var/log/journal/*" ! -path "usr/local/cuda*" -exec stat -c "%A %U %G %n" {} +
 	}' | sort -k 4
 }
 

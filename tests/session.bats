@@ -86,7 +86,10 @@ on_a_pty() {
 	has "$output" "echo-shell: refused 'id'"
 	run client scp -F "$work/ssh_config" "$top/README" demo:/tmp/
 	[ "$status" != 0 ]
-	run client scp -F "$work/ssh_config" -O "$top/README" demo:/tmp/
+	# The old protocol is a command; scp has had -O for it since it has another.
+	old=$(scp -O 2>&1 | grep -q 'unknown option' || echo -O)
+	# shellcheck disable=SC2086 # an option or none
+	run client scp -F "$work/ssh_config" $old "$top/README" demo:/tmp/
 	[ "$status" != 0 ]
 	has "$output" "echo-shell: refused 'scp -t /tmp/'"
 	run client sftp -F "$work/ssh_config" -b /dev/null demo
