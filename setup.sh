@@ -28,7 +28,7 @@ group=echo-shell
 mark='echo-shell demo user' # in the comment field of each account we make
 program=/usr/local/bin/echo-shell
 own=/etc/ssh/echo-shell # all that belongs to the dedicated server
-record=$own/installed   # what was put on: "cksum size FILE", "package NAME", "user NAME"
+record=$own/installed   # what was put on: "cksum size FILE", "package NAME", "user ~NAME"
 lock=/etc/ssh/sshd_config.d/echo-shell.conf
 unit=/etc/systemd/system/echo-shell.service
 pidfile=/run/echo-shell.pid
@@ -52,8 +52,8 @@ die() {
 	exit 1
 }
 
-# Takes a command that undoes the step which comes next. It must do no harm
-# where that step has not been taken or only half.
+# Takes a line that undoes the step which comes next. It must do no harm and
+# succeed where that step has not been taken or only half.
 later() {
 	undo="$1
 $undo"
@@ -79,11 +79,17 @@ finish() {
 	trap '' HUP INT TERM # an impatient second Ctrl-C must not stop the undoing
 	if [ "$1" != 0 ]; then
 		set +e
+		failure=${failure:-stopped with status $1}
 		if [ -n "$undo" ]; then
-			eval "$undo" >/dev/null 2>&1
-			failure="${failure:-stopped}; all that this run did is undone"
+			# Each in a shell of its own: one that dies must not stop the others.
+			left=$(printf '%s' "$undo" | while IFS= read -r line; do
+				(eval "$line") >/dev/null 2>&1 </dev/null || printf ', %s' "$line"
+			done)
+			failure="$failure; all that this run did is undone"
+			[ -z "$packages" ] || failure="$failure, but$packages stay"
+			[ -z "$left" ] || failure="$failure, but this failed$left"
 		fi
-		printf 'setup.sh: %s\n' "${failure:-stopped with status $1}" >&2
+		printf 'setup.sh: %s\n' "$failure" >&2
 	fi
 	rm -rf "$work"
 	exit "$1"
@@ -108,12 +114,6 @@ port_listens() {
 			'$4 == "0A" && $2 ~ port { found = 1 } END { exit !found }'
 }
 
-# Takes a pid file; prints the pid in it if that process is an sshd.
-sshd_pid() {
-	pid=$(cat "$1" 2>/dev/null) &&
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = sshd ] && echo "$pid"
-}
-
 # Takes a program's name; prints the pids of its processes.
 processes() {
 	for process in /proc/[0-9]*; do
@@ -123,8 +123,23 @@ processes() {
 	done 2>/dev/null
 }
 
+# Prints the pid and the arguments of each sshd that listens.
+listeners() {
+	for process in $(processes sshd); do
+		arguments=$(tr '\0' ' ' <"/proc/$process/cmdline") 2>/dev/null || continue
+		case $arguments in
+		*'[listener]'*) echo "$process $arguments" ;;
+		esac
+	done
+}
+
+# Prints the pid of our own.
+server_pid() {
+	listeners | sed -n "s|^\([0-9]*\) .* -f $own/sshd_config .*|\1|p"
+}
+
 server_runs() {
-	sshd_pid "$pidfile" >/dev/null
+	[ -n "$(server_pid)" ]
 }
 
 server_is_installed() {
@@ -137,13 +152,12 @@ installed_port() {
 
 # Runs a command every tenth of a second until it succeeds; fails after 10 s.
 wait_for() {
-	for _ in 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 \
-		0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 \
-		0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9; do
-		"$@" && return
+	tries=100
+	until "$@"; do
+		tries=$((tries - 1))
+		[ "$tries" != 0 ] || return
 		sleep 0.1
 	done
-	return 1
 }
 
 # Takes program:package pairs and installs the packages whose programs are
@@ -203,6 +217,13 @@ unchanged() {
 	[ -e "$1" ] && grep -qxF "$(cksum "$1")" "$record" 2>/dev/null
 }
 
+# Takes a file as the record has it, that will change or go; keeps it for the undo.
+keep() {
+	old=$work/old$(echo "$1" | tr / _)
+	try "copy $1" cp -p "$1" "$old"
+	later "cp -p '$old' '$1' && note '$1' $(cksum <"$1")"
+}
+
 # Takes a file, its destination and its mode; puts it there whole or not at all.
 # One that an administrator has changed since stays as it is.
 put() {
@@ -213,9 +234,7 @@ put() {
 	if [ ! -e "$2" ]; then
 		later "rm -f '$2' '$2.new'; note '$2'"
 	elif unchanged "$2"; then
-		old=$work/old$(echo "$2" | tr / _)
-		cp -p "$2" "$old"
-		later "cp -p '$old' '$2'; note '$2' $(cksum <"$2")"
+		keep "$2"
 	else
 		step "kept $2: it was changed since it was put there"
 		return
@@ -224,7 +243,7 @@ put() {
 	try "write $2" cp "$1" "$2.new"
 	try "write $2" chmod "$3" "$2.new"
 	# Old and new are both ours until the old one is gone, whenever power fails.
-	echo "$(cksum <"$1") $2" >>"$record"
+	echo "$(cksum <"$1") $2" >>"$record" || die "cannot write $record"
 	try "write $2" mv -f "$2.new" "$2"
 	note "$2" "$(cksum <"$2")"
 }
@@ -232,12 +251,10 @@ put() {
 # Takes a file that we put there off again; keeps a copy of one changed since.
 take_off() {
 	if [ -e "$1" ]; then
-		old=$work/old$(echo "$1" | tr / _)
-		try "take off $1" cp -p "$1" "$old"
 		if unchanged "$1"; then
-			later "cp -p '$old' '$1'; note '$1' $(cksum <"$1")"
+			keep "$1"
 		else
-			later "mv -f '$1.saved' '$1'"
+			later "[ ! -e '$1.saved' ] || mv -f '$1.saved' '$1'"
 			try "take off $1" cp -p "$1" "$1.saved"
 			step "kept a copy of $1, which was changed since it was put there: $1.saved"
 		fi
@@ -264,31 +281,35 @@ render() {
 
 # --- the system's own sshd --------------------------------------------------
 
-# Prints what it holds for no one in particular, root, an account and a stranger.
+# Prints what it holds for no one in particular, root, an ordinary user, a stranger.
 system_view() {
 	"$sshd" -T || return
-	for user in root nobody a-stranger; do
+	ordinary=$(getent passwd | awk -F : '$3 >= 1000 { print $1; exit }')
+	for user in root "${ordinary:-nobody}" a-stranger; do
 		"$sshd" -T -C "user=$user,host=localhost,addr=127.0.0.1" || return
 	done
 }
 
-# Prints the pid and the arguments of each sshd that listens, but for our own.
-listeners() {
-	for process in $(processes sshd); do
-		arguments=$(tr '\0' ' ' <"/proc/$process/cmdline") 2>/dev/null || continue
-		case $arguments in
-		*"-f $own/sshd_config "*) ;;
-		*'[listener]'*) echo "$process $arguments" ;;
-		esac
-	done
+# Prints the listeners but for our own.
+other_listeners() {
+	listeners | grep -v " -f $own/sshd_config " || :
 }
 
 # Has each of them read its configuration again; open sessions stay open. This is
 # what "systemctl reload" does for sshd, and it works without systemd.
 reload_system_sshd() {
-	listeners | while read -r pid _; do
+	other_listeners | while read -r pid _; do
 		kill -HUP "$pid" || :
 	done
+}
+
+# Puts in force a lock that was put in place, by this run or by one cut off since.
+apply_lock() {
+	if grep -qx 'pending :reload' "$record"; then
+		sync # before there is a password to lock out
+		reload_system_sshd
+		note :reload
+	fi
 }
 
 # Prints the options of a file of ours, or of "sshd -T", which has written keywords
@@ -301,7 +322,7 @@ options() {
 # each other sshd that listens, that the account is held to each line of the lock.
 prove_lock() {
 	options "$lock" | grep -v '^match ' >"$work/lock"
-	for file in /etc/ssh/sshd_config $(listeners | sed -n 's/.* -f *\([^ ]*\) .*/\1/p'); do
+	for file in /etc/ssh/sshd_config $(other_listeners | sed -n 's/.* -f *\([^ ]*\) .*/\1/p'); do
 		"$sshd" -T -f "$file" -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/output" 2>&1 ||
 			die "sshd refuses $file: $(last_line "$work/output")"
 		options "$work/output" >"$work/locked"
@@ -330,7 +351,7 @@ is_ours() {
 
 # Whether an account's password was printed; until then a run was cut off.
 is_complete() {
-	grep -qxF "user $1" "$record" 2>/dev/null
+	grep -qxF "user ~$1" "$record" 2>/dev/null
 }
 
 all_users() {
@@ -341,7 +362,7 @@ all_users() {
 # the session that it does not; the shell is not in /etc/shells, so that other
 # services which look there (FTP, chsh) refuse it.
 make_account() {
-	later "remove_account '$1'; note '$1'"
+	later "remove_account '$1' && note '~$1'"
 	is_ours "$1" || try "make the account $1" useradd -r -M -d / -g "$group" -s "$program" -c "$mark" "$1"
 	changed=yes
 }
@@ -354,7 +375,6 @@ random_password() {
 # Takes an account and its password, which never is an argument of a program.
 set_password() {
 	later "usermod -p '!' '$1'"
-	sync # the lock is on the disk before there is a password to lock out
 	printf '%s:%s\n' "$1" "$2" | chpasswd >"$work/output" 2>&1 ||
 		die "cannot set the password of $1: $(last_line "$work/output")"
 }
@@ -402,7 +422,7 @@ start_server() {
 		# shellcheck disable=SC2086 # two words or none
 		"$sshd" -f "$own/sshd_config" $log
 	fi
-	wait_for port_listens "$(installed_port)"
+	wait_for server_runs
 }
 
 # Ends the listener, and its start at boot; open sessions go on.
@@ -411,10 +431,8 @@ stop_server() {
 		systemctl -q disable echo-shell.service
 		! systemd_runs || systemctl stop echo-shell.service
 	fi
-	if pid=$(sshd_pid "$pidfile"); then
-		kill "$pid"
-		wait_for [ ! -e "/proc/$pid" ]
-	fi
+	pid=$(server_pid)
+	[ -z "$pid" ] || { kill "$pid" && wait_for [ ! -e "/proc/$pid" ]; }
 }
 
 # Logs in over loopback with the password, as anyone would, and compares what
@@ -507,9 +525,10 @@ put_lock() {
 	done
 	put "$here/echo-shell" "$program" 755
 	later reload_system_sshd
+	cmp -s "$1" "$lock" || note :reload pending
 	put "$1" "$lock" 644
 	if ! getent group "$group" >/dev/null; then
-		later "groupdel $group"
+		later "! getent group $group || groupdel $group"
 		try "make the group $group" groupadd -r "$group"
 	fi
 }
@@ -523,7 +542,7 @@ install_server() {
 	is_ours demo || make_account demo
 	prove_lock demo
 	prove_others
-	[ -z "$changed" ] || reload_system_sshd
+	apply_lock
 
 	earlier=$changed
 	changed=
@@ -557,7 +576,7 @@ install_server() {
 	fi
 	undo=
 	summary
-	note demo user
+	note '~demo' user
 }
 
 install_drop_in() {
@@ -570,14 +589,13 @@ install_drop_in() {
 	step "putting the drop-in in place"
 	put_lock "$work/echo-shell.conf"
 	# A Match Group can only be asked about an account that exists.
-	make_account echo-shell-probe
+	[ -n "$(all_users)" ] || make_account echo-shell-probe
 	for user in $(all_users); do
 		prove_lock "$user"
 	done
 	prove_others
-	remove_account echo-shell-probe >"$work/output" 2>&1 ||
-		die "cannot remove the account echo-shell-probe: $(last_line "$work/output")"
-	reload_system_sshd
+	take_off_account echo-shell-probe
+	apply_lock
 	undo=
 	step "members of group $group get an echo from the system's sshd, and nothing else"
 	echo
@@ -616,13 +634,14 @@ add_users() {
 		! only=$(grep -E '^allow(users|groups) ' "$work/locked") || server_is_installed ||
 			step "sshd lets in none but '$only': see that ${entry%%:*} is among them" >&2
 	done
+	apply_lock
 	for entry; do
 		set_password "${entry%%:*}" "${entry#*:}"
 	done
 	undo=
 	for entry; do
 		if [ -n "$given" ]; then echo "${entry%%:*}"; else printf '%s\n' "$entry"; fi
-		note "${entry%%:*}" user
+		note "~${entry%%:*}" user
 	done
 }
 
@@ -668,10 +687,10 @@ remove_users() {
 
 # Takes an account off, and out of the record.
 take_off_account() {
-	! is_complete "$1" || later "note '$1' user"
+	! is_complete "$1" || later "note '~$1' user"
 	remove_account "$1" >"$work/output" 2>&1 ||
 		die "cannot remove the account $1: $(last_line "$work/output")"
-	note "$1"
+	note "~$1"
 }
 
 # Prints a line of the status; with a third word, one that is not well.
@@ -802,7 +821,7 @@ main() {
 	trap 'failure=interrupted; exit 129' HUP
 	trap 'failure=interrupted; exit 130' INT
 	trap 'failure=interrupted; exit 143' TERM
-	work=$(mktemp -d)
+	work=$(TMPDIR=/tmp mktemp -d) # a path without blanks or quotes
 	packages=
 	command=${1-}
 	[ $# = 0 ] || shift

@@ -114,7 +114,7 @@ undone_after_each_step() {
 		no_open_account
 		in_machine ./setup.sh >"$work/said" 2>&1
 		grep -q '^  password ' "$work/said" || {
-			in_machine grep -qx 'user demo' /etc/ssh/echo-shell/installed
+			in_machine grep -qx 'user ~demo' /etc/ssh/echo-shell/installed
 		}
 		in_machine ./setup.sh status
 		in_machine ./setup.sh uninstall
