@@ -133,6 +133,25 @@ undone_after_each_step() {
 	[ "$at" -gt 10 ]
 }
 
+@test "install: cut off before the reload, it is made up for before there is a password" {
+	local at
+
+	dir=$work
+	: >"$dir/clients"
+	system_sshd_up -f /etc/ssh/sshd_config
+	for at in 3 6; do
+		stop_at KILL "$at"
+		in_machine ./setup.sh >"$work/said"
+		PASSWORD=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/said")
+		[ -n "$PASSWORD" ]
+		port=22
+		client_setup
+		run ssh_demo demo </dev/null
+		has "$output" "Permission denied"
+		in_machine ./setup.sh uninstall
+	done
+}
+
 @test "a full disk leaves nothing, and one line says so" {
 	dd if=/dev/zero of="/proc/$(cat "$work/pid")/root$work/over/fill" bs=65536 2>/dev/null || :
 	fails in_machine ./setup.sh >"$work/said" 2>&1
