@@ -168,6 +168,23 @@ sandboxed() {
 	[ ! -s "$work/err" ]
 }
 
+@test "what was typed before it started is not thrown away" {
+	mkfifo "$work/table"
+	# The shell takes the first byte, so that the others are there, and answers it.
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	SSH_CONNECTION=x "$top/tests/talk" -p table -- sh -c 'stty raw -echo; : >"$2/ready"
+		printf "echo: \047%s\047\r\n" "$(dd bs=1 count=1 2>/dev/null)"; exec "$1"' sh "$program" "$work" \
+		<"$work/table" >"$work/talked" 2>&1 3>&- &
+	exec 9>"$work/table"
+	wait_for [ -e "$work/ready" ]
+	printf '616263\tany\n' >&9
+	exec 9>&-
+	wait "$!" || {
+		cat "$work/talked"
+		return 1
+	}
+}
+
 @test "a pty that was hung up is the end, with status 0" {
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	echo "78	'x'" | SSH_CONNECTION=x on_a_pty \
