@@ -221,9 +221,8 @@ end_clients() {
 # Prints the pids of the programs in the machine that have reached their sandbox.
 served() {
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	in_machine sh -c 'grep -ls "^Seccomp:.2" \
-		$(grep -lsx "Name:.echo-shell" /proc/[0-9]*/status) /dev/null' |
-		cut -d/ -f3
+	in_machine sh -c 'grep -ls "^Seccomp:.2" $(grep -lsx "Name:.echo-shell" /proc/[0-9]*/status) /dev/null' |
+		cut -d / -f 3
 }
 
 # Takes a number; whether that many programs serve.
