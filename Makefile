@@ -20,8 +20,8 @@ echo-shell: echo-shell.c Makefile
 	done; set -x; \
 	$(CC) -std=c17 $(WARN) $$flags $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ echo-shell.c && mv -f $@.$$$$ $@
 
-tests/talk: tests/talk.c
-	$(CC) -std=c17 $(WARN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ tests/talk.c && mv -f $@.$$$$ $@
+tests/talk tests/sandbox: tests/talk.c tests/sandbox.c echo-shell.c
+	$(CC) -std=c17 $(WARN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ $@.c && mv -f $@.$$$$ $@
 
 test:
 	./setup.sh test
@@ -43,6 +43,6 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/echo-shell
 
 clean:
-	rm -f echo-shell tests/talk
+	rm -f echo-shell tests/talk tests/sandbox
 
 .PHONY: all test lint install uninstall clean

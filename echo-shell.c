@@ -164,7 +164,8 @@ names_this_program(const char *command)
 static int
 raw_mode(void)
 {
-	static const int ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM };
+	static const int ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGALRM, SIGPIPE,
+		SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ };
 	static const char hint[] = NAME ": Ctrl-D leaves\n";
 	const struct sigaction action = { .sa_handler = leave_on };
 	struct termios raw;

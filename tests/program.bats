@@ -138,6 +138,10 @@ teardown() {
 	kill "$!"
 }
 
+@test "the sandbox kills all but reading 0, writing 1 and 2, and ending" {
+	"$top/tests/sandbox" </dev/null
+}
+
 # Takes a shell script that runs the program on a pty, "$1", and writes its pid to
 # the file "$2/pid"; talks to it by the table on stdin once it is in raw mode.
 on_a_pty() {
@@ -207,7 +211,7 @@ by_hand='exec 4<&0; stty -g >"$2/before"; "$1" <&4 2>"$2/err" & echo $! >"$2/pid
 }
 
 @test "by hand, a signal that ends it leaves the terminal as it was" {
-	for signal in HUP INT QUIT TERM; do
+	for signal in HUP INT QUIT ABRT ALRM TERM USR1 USR2 XCPU; do
 		{
 			wait_for [ -e "$work/raw" ]
 			kill -s "$signal" "$(cat "$work/pid")"
