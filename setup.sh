@@ -23,9 +23,10 @@ LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # root by plain su has none of them
 
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(unset CDPATH && cd "$(dirname "$0")" && pwd)
 group=echo-shell
 mark='echo-shell demo user' # in the comment field of each account we make
+probe=echo-shell-probe      # one that lives for a proof only
 program=/usr/local/bin/echo-shell
 own=/etc/ssh/echo-shell # all that belongs to the dedicated server
 record=$own/installed   # what was put on: "cksum size FILE", "package NAME", "user ~NAME"
@@ -43,7 +44,7 @@ changed= # set when this run changed something
 # --- how a run ends ---------------------------------------------------------
 
 step() {
-	printf 'echo-shell: %s\n' "$*"
+	printf 'echo-shell: %s\n' "$*" 2>/dev/null # or a shell adds a line of its own
 }
 
 # Ends the run with one line; what was done is undone first, by finish.
@@ -76,7 +77,7 @@ try() {
 # The EXIT trap: takes the exit status, undoes, cleans up.
 finish() {
 	trap - EXIT
-	trap '' HUP INT TERM # an impatient second Ctrl-C must not stop the undoing
+	trap '' HUP INT QUIT PIPE TERM # an impatient second Ctrl-C must not stop the undoing
 	if [ "$1" != 0 ]; then
 		set +e
 		failure=${failure:-stopped with status $1}
@@ -114,28 +115,52 @@ port_listens() {
 			'$4 == "0A" && $2 ~ port { found = 1 } END { exit !found }'
 }
 
+# Takes a process; whether it is of this machine, and not of a container on it.
+is_here() {
+	[ "$(readlink "/proc/$1/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]
+}
+
 # Takes a program's name; prints the pids of its processes.
 processes() {
 	for process in /proc/[0-9]*; do
-		if read -r name <"$process/comm" && [ "$name" = "$1" ]; then
-			echo "${process#/proc/}"
+		process=${process#/proc/}
+		if read -r name <"/proc/$process/comm" && [ "$name" = "$1" ] && is_here "$process"; then
+			echo "$process"
 		fi
 	done 2>/dev/null
 }
 
-# Prints the pid and the arguments of each sshd that listens.
+# Prints for each sshd that listens its pid, and its configuration file: "-" for the
+# default one, "?" where its title is too short to tell. A session may listen too,
+# for a forwarding; its title has an @, or its parent is an sshd.
 listeners() {
+	sockets=$(awk '$4 == "0A" { print "socket:[" $10 "]" }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+	[ -n "$sockets" ] || return 0
 	for process in $(processes sshd); do
-		arguments=$(tr '\0' ' ' <"/proc/$process/cmdline") 2>/dev/null || continue
-		case $arguments in
-		*'[listener]'*) echo "$process $arguments" ;;
-		esac
-	done
+		# shellcheck disable=SC2010 # not for the names, for what they point to
+		ls -l "/proc/$process/fd" | grep -qF "$sockets" || continue
+		read -r name <"/proc/$(awk '/^PPid:/ { print $2 }' "/proc/$process/status")/comm"
+		[ "$name" != sshd ] || continue
+		tr '\0' ' ' <"/proc/$process/cmdline" | awk -v "pid=$process" '
+			/^sshd: [^\/ ]*@/ { exit }
+			!/\[listener\]/ { print pid, "?"; exit }
+			{
+				file = "-"
+				for (i = 3; $i != "[listener]"; i++)
+					if (sub(/^-[46DGQRTdeiqrtV]*/, "", $i) && $i != "") {
+						option = substr($i, 1, 1)
+						value = length($i) > 1 ? substr($i, 2) : $(++i)
+						if (option == "f")
+							file = value
+					}
+				print pid, file
+			}'
+	done 2>/dev/null
 }
 
 # Prints the pid of our own.
 server_pid() {
-	listeners | sed -n "s|^\([0-9]*\) .* -f $own/sshd_config .*|\1|p"
+	listeners | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p"
 }
 
 server_runs() {
@@ -147,7 +172,7 @@ server_is_installed() {
 }
 
 installed_port() {
-	sed -n 's/^Port //p' "$own/sshd_config" 2>/dev/null || :
+	sed -n '/^Port /{s///p;q;}' "$own/sshd_config" 2>/dev/null || :
 }
 
 # Runs a command every tenth of a second until it succeeds; fails after 10 s.
@@ -193,7 +218,7 @@ keep_sshd_off() {
 	if ! have sshd; then
 		: # cut off before it came
 	elif have systemctl; then
-		try 'disable the ssh service' systemctl disable ssh.service
+		try 'disable the ssh service' systemctl disable ssh.service ssh.socket
 	else
 		try 'disable the ssh service' update-rc.d ssh disable
 	fi
@@ -221,23 +246,29 @@ unchanged() {
 keep() {
 	old=$work/old$(echo "$1" | tr / _)
 	try "copy $1" cp -p "$1" "$old"
-	later "cp -p '$old' '$1' && note '$1' $(cksum <"$1")"
+	later "cp -p '$old' '$1.new' && mv -f '$1.new' '$1' && note '$1' $(cksum <"$1")"
 }
 
-# Takes a file, its destination and its mode; puts it there whole or not at all.
-# One that an administrator has changed since stays as it is.
+# Takes a file; says whether the record has it, as it is or changed since.
+recorded() {
+	grep -q " $1\$" "$record" 2>/dev/null
+}
+
+# Takes a file, its destination and its mode; puts it there whole or not at all. A
+# configuration that an administrator has changed since stays as it is; a file that
+# is none of ours, or a program or lock that is not what we put there, is an error.
 put() {
-	if cmp -s "$1" "$2"; then
-		unchanged "$2" || note "$2" "$(cksum <"$2")"
-		return
-	fi
+	! cmp -s "$1" "$2" || return 0
+	later "rm -f '$2.new'"
 	if [ ! -e "$2" ]; then
-		later "rm -f '$2' '$2.new'; note '$2'"
+		later "rm -f '$2' && note '$2'"
 	elif unchanged "$2"; then
 		keep "$2"
-	else
+	elif recorded "$2" && [ "$2" != "$program" ] && [ "$2" != "$lock" ]; then
 		step "kept $2: it was changed since it was put there"
 		return
+	else
+		die "$2 is there and is not what setup.sh puts there: move it away and run this again"
 	fi
 	changed=yes
 	try "write $2" cp "$1" "$2.new"
@@ -248,19 +279,23 @@ put() {
 	note "$2" "$(cksum <"$2")"
 }
 
-# Takes a file that we put there off again; keeps a copy of one changed since.
+# Takes a file off again, if it was we who put it there; keeps a copy of one that
+# was changed since.
 take_off() {
-	if [ -e "$1" ]; then
+	if [ -e "$1" ] && recorded "$1"; then
 		if unchanged "$1"; then
 			keep "$1"
 		else
-			later "[ ! -e '$1.saved' ] || mv -f '$1.saved' '$1'"
-			try "take off $1" cp -p "$1" "$1.saved"
-			step "kept a copy of $1, which was changed since it was put there: $1.saved"
+			saved=$1.saved
+			while [ -e "$saved" ]; do saved=$saved~; done
+			later "[ ! -e '$saved' ] || mv -f '$saved' '$1'"
+			try "take off $1" cp -p "$1" "$saved"
+			step "kept a copy of $1, which was changed since it was put there: $saved"
 		fi
+		try "take off $1" rm -f "$1"
+		note "$1"
 	fi
-	try "take off $1" rm -f "$1" "$1.new"
-	note "$1"
+	rm -f "$1.new"
 }
 
 # Takes a file of sshd_config.d; prints it for this machine: its port, its sshd,
@@ -292,14 +327,25 @@ system_view() {
 
 # Prints the listeners but for our own.
 other_listeners() {
-	listeners | grep -v " -f $own/sshd_config " || :
+	listeners | grep -v " $own/sshd_config\$" || :
 }
 
-# Has each of them read its configuration again; open sessions stay open. This is
-# what "systemctl reload" does for sshd, and it works without systemd.
+# Takes a configuration file, or - for the default one, and options; runs sshd.
+sshd_with() {
+	file=$1
+	shift
+	if [ "$file" = - ]; then "$sshd" "$@"; else "$sshd" -f "$file" "$@"; fi
+}
+
+# Has each of them read its configuration again, unless it would end with an error;
+# open sessions stay open. It is "systemctl reload", also without systemd.
 reload_system_sshd() {
-	other_listeners | while read -r pid _; do
-		kill -HUP "$pid" || :
+	other_listeners | while read -r pid file; do
+		if sshd_with "$file" -t 2>/dev/null; then
+			kill -HUP "$pid" || :
+		else
+			step "the sshd with pid $pid is not reloaded: its configuration has an error (sshd -t)"
+		fi
 	done
 }
 
@@ -321,10 +367,14 @@ options() {
 # Takes an account; has sshd show, for the system's configuration and for that of
 # each other sshd that listens, that the account is held to each line of the lock.
 prove_lock() {
-	options "$lock" | grep -v '^match ' >"$work/lock"
-	for file in /etc/ssh/sshd_config $(other_listeners | sed -n 's/.* -f *\([^ ]*\) .*/\1/p'); do
-		"$sshd" -T -f "$file" -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/output" 2>&1 ||
-			die "sshd refuses $file: $(last_line "$work/output")"
+	options "$source" | grep -v '^match ' >"$work/lock"
+	for file in $({ echo -; other_listeners | cut -d ' ' -f 2-; } | sort -u); do
+		[ "$file" != '?' ] ||
+			die "an sshd that listens does not show its arguments: start it from an environment that is not empty"
+		sshd_with "$file" -T -ddd -C "user=$1,host=localhost,addr=127.0.0.1" \
+			>"$work/output" 2>"$work/debug" ||
+			die "sshd refuses its configuration: $(last_line "$work/debug")"
+		[ "$file" != - ] || file=/etc/ssh/sshd_config
 		options "$work/output" >"$work/locked"
 		# A list may hold more than our line, where that does not weaken it.
 		loose=$(awk 'NR == FNR { lock[$0]; keyword[$1]; next } $0 in lock { delete lock[$0]; next }
@@ -333,6 +383,11 @@ prove_lock() {
 		[ -z "$loose" ] ||
 			die "$file does not hold $1 to $lock ($loose): put the line" \
 				"'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
+		# What stands before the lock wins; it was asked for one address only.
+		first=$(tr -d '\r' <"$work/debug" | sed -n "/checking match for/{s/.*checking match for '\(.*\)' user .*/\1/p;/'Group $group'/q;}" |
+			grep -iE 'address|host|port|rdomain|version' | head -n 1)
+		[ -z "$first" ] || grep -q '^denygroups' "$work/lock" ||
+			die "'Match $first' comes before $lock and wins for some clients: move it behind"
 	done
 }
 
@@ -387,8 +442,11 @@ end_sessions() {
 no_processes() {
 	pids=$(awk -v uid="$1" '/^Pid:/ { pid = $2 } /^Uid:/ && $2 == uid { print pid }' \
 		/proc/[0-9]*/status 2>/dev/null) || :
-	# shellcheck disable=SC2086 # a list of words
-	[ -z "$pids" ] || { kill -KILL $pids; false; }
+	none=yes
+	for pid in $pids; do
+		! is_here "$pid" || { none=; kill -KILL "$pid" || :; }
+	done
+	[ -n "$none" ]
 }
 
 # Takes an account off: no new login first, then its sessions, then itself.
@@ -466,6 +524,7 @@ check_server() {
 	0* | *[!0-9]* | ??????*) die "PORT=$port is not a port: take one from 1 to 65535" ;;
 	esac
 	[ "$port" -le 65535 ] || die "PORT=$port is not a port: take one from 1 to 65535"
+	[ -x "$here/setup.sh" ] || die "$here/setup.sh must be executable, ssh runs it: chmod +x setup.sh"
 	if getent passwd demo >/dev/null && ! is_ours demo; then
 		die "the account demo exists and is not echo-shell's: rename or remove it first"
 	fi
@@ -480,6 +539,12 @@ check_server() {
 		[ -n "$(find -H "$HOST_KEY" -prune -type f -user 0 \( -perm 600 -o -perm 400 \) 2>/dev/null)" ] ||
 			die "HOST_KEY=$HOST_KEY must be a file of root's that nobody else can read: chown root, chmod 600"
 	fi
+}
+
+# Says which of our files is the lock, by how we were installed.
+find_source() {
+	source=$here/sshd_config.d/echo-shell.conf
+	! server_is_installed || source=$here/sshd_config.d/port-2022/keep-out.conf
 }
 
 # sshd -t and -T want the empty directory that its service makes.
@@ -528,13 +593,15 @@ put_lock() {
 	cmp -s "$1" "$lock" || note :reload pending
 	put "$1" "$lock" 644
 	if ! getent group "$group" >/dev/null; then
-		later "! getent group $group || groupdel $group"
+		later "! getent group $group || groupdel $group && note :group"
+		note :group made
 		try "make the group $group" groupadd -r "$group"
 	fi
 }
 
 install_server() {
 	need_root
+	source=$here/sshd_config.d/port-2022/keep-out.conf
 	check_server
 	check_machine
 	step "keeping demo out of the system's sshd"
@@ -554,6 +621,7 @@ install_server() {
 	fi
 	put "$work/echo-shell.conf" "$own/echo-shell.conf" 644
 	put "$work/sshd_config" "$own/sshd_config" 644
+	[ "$port" = "$(installed_port)" ] || die "$own/sshd_config is kept and has Port $(installed_port): change it there"
 	put "$work/banner" "$own/banner" 644
 	if systemd_runs; then
 		later 'systemctl daemon-reload'
@@ -585,16 +653,17 @@ install_drop_in() {
 		die "the server is here, and keeps its users out of the system's sshd: ./setup.sh uninstall first"
 	port=2022
 	HOST_KEY=
+	source=$here/sshd_config.d/echo-shell.conf
 	check_machine
 	step "putting the drop-in in place"
 	put_lock "$work/echo-shell.conf"
 	# A Match Group can only be asked about an account that exists.
-	[ -n "$(all_users)" ] || make_account echo-shell-probe
+	[ -n "$(all_users)" ] || make_account "$probe"
 	for user in $(all_users); do
 		prove_lock "$user"
 	done
 	prove_others
-	take_off_account echo-shell-probe
+	take_off_account "$probe"
 	apply_lock
 	undo=
 	step "members of group $group get an echo from the system's sshd, and nothing else"
@@ -609,6 +678,7 @@ install_drop_in() {
 add_users() {
 	need_root add-user
 	[ -e "$lock" ] || die "nothing is installed here: ./setup.sh or ./setup.sh drop-in first"
+	find_source
 	[ $# != 0 ] || die "add-user wants names, or - for lines of name:password on standard input"
 	find_sshd
 	given=
@@ -656,7 +726,7 @@ check_users() {
 		password=${entry#*:}
 		[ "$name" != "$entry" ] || die "line $number is not name:password"
 		case $name in
-		'' | [!a-z_]* | *[!a-z0-9_-]*) die "'$name' is no name for an account: take a to z, 0 to 9, _ and -" ;;
+		'' | [!a-z_]* | *[!a-z0-9_-]* | "$probe") die "'$name' is no name for an account: take a to z, 0 to 9, _ and -" ;;
 		esac
 		[ ${#name} -le 32 ] || die "'$name' is no name for an account: it is longer than 32 characters"
 		case $names in
@@ -704,6 +774,7 @@ status() {
 	need_root status
 	[ -e "$record" ] || die "nothing of echo-shell is here: ./setup.sh or ./setup.sh drop-in installs it"
 	find_sshd
+	find_source
 	well=yes
 	[ -x "$program" ] || line program "$program is missing: ./setup.sh puts it back" no
 	[ -e "$lock" ] || line lock "$lock is missing: ./setup.sh puts it back" no
@@ -756,11 +827,22 @@ summary() {
 uninstall() {
 	need_root uninstall
 	keep_sshd_off
-	if [ ! -d "$own" ] && ! getent group "$group" >/dev/null; then
-		step "nothing to do: nothing of echo-shell is here"
+	if [ ! -d "$own" ]; then
+		step "nothing to do: nothing that setup.sh put on is here"
 		return
 	fi
-	[ -d "$own" ] || try "make $own" mkdir -p "$own"
+	: >>"$record" || die "cannot write $record"
+	gid=$(getent group "$group" | cut -d : -f 3)
+	# Without the lock, an account that somebody else put into the group would be
+	# open for more than an echo.
+	others=$({
+		getent passwd | awk -F : -v "gid=$gid" '$4 == gid { print $1 }'
+		getent group "$group" | cut -d : -f 4 | tr , '\n'
+	} | while read -r user; do
+		[ -z "$user" ] || is_ours "$user" || printf ' %s' "$user"
+	done)
+	[ -z "$others" ] || die "group $group has members that setup.sh did not make:$others;" \
+		"take them out of it first (usermod -g)"
 	sshd=$(command -v sshd || echo :)
 	step "ending the server and its sessions"
 	! server_runs || later start_server
@@ -768,7 +850,7 @@ uninstall() {
 	for user in $(all_users); do
 		take_off_account "$user"
 	done
-	if gid=$(getent group "$group" | cut -d : -f 3) && [ -n "$gid" ]; then
+	if [ -n "$gid" ] && grep -qx 'made :group' "$record"; then
 		later "getent group $group || groupadd -r -g $gid $group"
 		try "remove the group $group" groupdel "$group"
 	fi
@@ -793,7 +875,7 @@ run_tests() {
 	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
 		shellcheck:shellcheck bats:bats
 	cd "$here"
-	try build make echo-shell tests/talk
+	try build make echo-shell tests/talk tests/sandbox
 	for file in tests/*.bats; do
 		{ bats --tap "$file" >"$work/${file#*/}.tap" 2>&1 || :; cat "$work/${file#*/}.tap"; } &
 		[ -z "${TEST_HERE-}" ] || wait # there is one machine for all
@@ -820,6 +902,8 @@ main() {
 	trap 'finish $?' EXIT
 	trap 'failure=interrupted; exit 129' HUP
 	trap 'failure=interrupted; exit 130' INT
+	trap 'failure=interrupted; exit 131' QUIT
+	trap 'failure="cannot write to standard output"; exit 141' PIPE
 	trap 'failure=interrupted; exit 143' TERM
 	work=$(TMPDIR=/tmp mktemp -d) # a path without blanks or quotes
 	packages=

@@ -176,6 +176,126 @@ is_refused() {
 	wait_for grep -qx 2 "$work/out"
 }
 
+@test "by hand, as the README says: an account gets an echo, and uninstall leaves it alone" {
+	in_machine useradd -M -d / alice
+	echo alice:known | in_machine chpasswd
+	tree >"$work/tree.before"
+	sed -n '/^        make install/,/^        sshd -t/p' README | sed 's/NAME/alice/; s/ && systemctl reload ssh//' >"$work/by-hand"
+	[ "$(wc -l <"$work/by-hand")" = 4 ]
+	in_machine mkdir -p /run/sshd
+	in_machine sh -e "$work/by-hand"
+	system_sshd_up -f /etc/ssh/sshd_config
+	client_setup
+	PASSWORD=known
+	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo alice@demo)"
+	run ssh_demo -o LogLevel=INFO -W 127.0.0.1:22 alice@demo </dev/null
+	has "$output" "administratively prohibited"
+
+	run in_machine ./setup.sh uninstall
+	same "0 echo-shell: nothing to do: nothing that setup.sh put on is here" "$status $output"
+	tree >"$work/tree.before"
+	run in_machine ./setup.sh drop-in
+	same 1 "$status"
+	has "$output" "setup.sh: /etc/ssh/sshd_config.d/echo-shell.conf is there and is not what setup.sh puts there"
+	tree | diff "$work/tree.before" -
+}
+
+@test "uninstall does not open an account that somebody else put into the group" {
+	in_machine ./setup.sh drop-in
+	in_machine usermod -aG echo-shell stranger
+	tree >"$work/tree.before"
+	run in_machine ./setup.sh uninstall
+	same 1 "$status"
+	has "$output" "setup.sh: group echo-shell has members that setup.sh did not make: stranger; take them out of it first"
+	tree | diff "$work/tree.before" -
+}
+
+@test "a program or a lock that is not ours is refused and stays" {
+	for file in /usr/local/bin/echo-shell /etc/ssh/sshd_config.d/echo-shell.conf; do
+		in_machine sh -c "echo '# mine' >$file"
+		is_refused true "$file is there and is not what setup.sh puts there"
+		in_machine rm "$file"
+	done
+}
+
+@test "a lock that would change something for others is refused" {
+	in_machine sh -c 'echo "MaxAuthTries 5" | tee -a sshd_config.d/echo-shell.conf >>sshd_config.d/port-2022/keep-out.conf
+		sed -i "1i MaxSessions 5" sshd_config.d/echo-shell.conf sshd_config.d/port-2022/keep-out.conf'
+	is_refused true "the system's sshd would not be what it was for all others"
+}
+
+@test "drop-in: each line of the lock is in force, whatever the main file says" {
+	in_machine sh -c 'mkdir -p /run/sshd
+		printf "PermitTunnel yes\nPermitUserRC yes\nAllowAgentForwarding yes\nAuthorizedKeysFile /x\nPermitEmptyPasswords yes\n" >>/etc/ssh/sshd_config'
+	in_machine ./setup.sh drop-in
+	in_machine ./setup.sh add-user alice
+	in_machine sshd -T -C user=alice,host=h,addr=192.0.2.1 | tr '[:upper:]' '[:lower:]' >"$work/options"
+	for option in "forcecommand exec /usr/local/bin/echo-shell" "permittty yes" "disableforwarding yes" \
+		"permittunnel no" "allowagentforwarding no" "x11forwarding no" "permituserrc no" \
+		"acceptenv echo_shell_takes_nothing" "authenticationmethods password" "passwordauthentication yes" \
+		"permitemptypasswords no" "pubkeyauthentication no" "authorizedkeysfile none" "kbdinteractiveauthentication no"; do
+		grep -qx "$option" "$work/options" || has "$(cat "$work/options")" "$option"
+	done
+	same 1 "$(grep -c '^acceptenv' "$work/options")"
+}
+
+@test "a Match that wins for some clients only is refused by the drop-in" {
+	in_machine sh -c 'printf "Match Address 127.7.0.0/16\n\tDisableForwarding no\n" >/etc/ssh/sshd_config.d/00-lan.conf'
+	run in_machine ./setup.sh drop-in
+	same 1 "$status"
+	has "$output" "'Match Address 127.7.0.0/16' comes before /etc/ssh/sshd_config.d/echo-shell.conf"
+	in_machine ./setup.sh # whose lock nothing can take back
+}
+
+@test "a listener that hides its arguments, or its file among options, is found" {
+	in_machine sh -c 'mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
+		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config
+		/usr/sbin/sshd -p2299 -4f /etc/ssh/other_config'
+	wait_for in_machine test -e /run/other.pid
+	is_refused true "/etc/ssh/other_config does not hold"
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'kill "$(cat /run/other.pid)"; env -i /usr/sbin/sshd -p 2299 -o PidFile=/run/third.pid'
+	wait_for in_machine test -e /run/third.pid
+	is_refused true "an sshd that listens does not show its arguments"
+}
+
+@test "what runs in a container of this machine is left alone" {
+	in_machine ./setup.sh
+	uid=$(in_machine id -u demo)
+	ssh-keygen -q -t ed25519 -N '' -f "$work/inner.key"
+	cat >"$work/container" <<-END
+		mkdir "$work/over/root" "$work/over/root.new" "$work/over/root.work"
+		mount -t overlay overlay -o lowerdir=/,upperdir=$work/over/root.new,workdir=$work/over/root.work "$work/over/root"
+		mount --rbind /dev "$work/over/root/dev"
+		mount -t proc proc "$work/over/root/proc"
+		mkdir -p "$work/over/root/run/sshd"
+		chroot "$work/over/root" /usr/sbin/sshd -f /dev/null -h "$work/inner.key" -p 2298 \\
+			-o PidFile="$work/inner.pid" -E "$work/inner.log"
+		exec chroot "$work/over/root" setpriv --reuid=$uid --clear-groups sleep 300
+	END
+	in_machine unshare --pid --mount --fork sh "$work/container" &
+	wait_for has_process_of "$uid"
+	in_machine ./setup.sh uninstall
+	has_process_of "$uid"
+	fails in_machine grep SIGHUP "$work/over/root.new$work/inner.log"
+}
+
+has_process_of() {
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'grep -l "^Uid:.$0" /proc/[0-9]*/status' "$1"
+}
+
+@test "uninstall does not end a system's sshd whose configuration has an error by now" {
+	system_sshd_up -f /etc/ssh/sshd_config
+	in_machine ./setup.sh
+	in_machine sh -c 'echo "Typo yes" >>/etc/ssh/sshd_config'
+	run in_machine ./setup.sh uninstall
+	same 0 "$status"
+	has "$output" "is not reloaded: its configuration has an error"
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'kill -0 "$(cat /run/sshd.pid)"'
+}
+
 @test "the drop-in and the server exclude each other, and say so" {
 	in_machine ./setup.sh drop-in
 	run in_machine ./setup.sh
@@ -191,6 +311,8 @@ is_refused() {
 	server_up
 	in_machine ./setup.sh add-user alice bob >"$work/added"
 	same 2 "$(grep -cE '^(alice|bob):[a-hjkmnp-z2-9]{20}$' "$work/added")"
+	same 2 "$(cut -d : -f 2 "$work/added" | sort -u | wc -l)"
+	fails grep -qE '(.)\1\1\1' "$work/added"
 	printf 'carol:pass:with:colons \n_d-1:x' | in_machine ./setup.sh add-user -
 	while IFS= read -r entry; do
 		PASSWORD=${entry#*:}

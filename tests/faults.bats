@@ -51,7 +51,7 @@ stop_at() {
 	rm -f "$work/stopped"
 	# What runs in the background has SIGINT ignored, which a shell cannot take back.
 	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine env --default-signal=INT HOW="$how" AT="$at" PATH="$work/bin:$PATH" sh -c \
+	in_machine env --default-signal=INT,QUIT HOW="$how" AT="$at" PATH="$work/bin:$PATH" sh -c \
 		'echo "$$" >"$0/pid.setup"; exec ./setup.sh "$@"' "$work" "$@" >"$work/said" 2>&1 || :
 	[ -e "$work/stopped" ]
 }
@@ -90,8 +90,8 @@ undone_after_each_step() {
 @test "install: a signal leaves nothing, and is named" {
 	local at=1
 
-	for signal in HUP INT TERM; do
-		stop_at "$signal" $((at += 4))
+	for signal in HUP INT QUIT TERM; do
+		stop_at "$signal" $((at += 3))
 		tree | diff "$work/before" -
 		has "$(tail -n 1 "$work/said")" "setup.sh: interrupted; all that this run did is undone"
 	done
@@ -150,6 +150,14 @@ undone_after_each_step() {
 		has "$output" "Permission denied"
 		in_machine ./setup.sh uninstall
 	done
+}
+
+@test "install: a reader of what it says that goes away leaves nothing" {
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c './setup.sh 2>"$0" | head -n 3' "$work/said"
+	wait_for grep -q '^setup.sh: ' "$work/said"
+	has "$(cat "$work/said")" "setup.sh: cannot write to standard output; all that this run did is undone"
+	tree | diff "$work/before" -
 }
 
 @test "a full disk leaves nothing, and one line says so" {

@@ -90,7 +90,7 @@ machine_up() {
 			sleep 0.05
 		done
 	fi
-	(cd "$top" && tar -cf - Makefile echo-shell.c echo-shell setup.sh sshd_config.d tests) |
+	(cd "$top" && tar -cf - Makefile README echo-shell.c echo-shell setup.sh sshd_config.d tests) |
 		tar -C "$work/project" -xf -
 	# The overlays begin with what this machine has, an echo-shell perhaps.
 	[ -n "${TEST_HERE-}" ] || in_machine sh -c './setup.sh uninstall; ! getent passwd demo || userdel demo' >/dev/null

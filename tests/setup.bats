@@ -226,7 +226,7 @@ servers() {
 	tree >"$work/after"
 	diff "$work/before" "$work/after"
 	run in_machine ./setup.sh uninstall
-	same "0 echo-shell: nothing to do: nothing of echo-shell is here" "$status $output"
+	same "0 echo-shell: nothing to do: nothing that setup.sh put on is here" "$status $output"
 }
 
 @test "what an administrator changed since is kept: by a second run, and beside it by uninstall" {
@@ -239,6 +239,13 @@ servers() {
 	run in_machine ./setup.sh uninstall
 	same 0 "$status"
 	has "$output" "/etc/ssh/echo-shell/sshd_config.saved"
+	in_machine ./setup.sh
+	in_machine sh -c 'echo "MaxAuthTries 1" >>/etc/ssh/echo-shell/sshd_config'
+	run in_machine env PORT=2345 ./setup.sh
+	same 1 "$status"
+	has "$output" "setup.sh: /etc/ssh/echo-shell/sshd_config is kept and has Port 2022: change it there"
+	in_machine ./setup.sh uninstall
+	in_machine grep -qx "MaxAuthTries 1" /etc/ssh/echo-shell/sshd_config.saved~
 	in_machine grep -qx "MaxAuthTries 2" /etc/ssh/echo-shell/sshd_config.saved
 	in_machine rm -r /etc/ssh/echo-shell
 }
