@@ -340,6 +340,11 @@ sshd_with() {
 # Has each of them read its configuration again, unless it would end with an error;
 # open sessions stay open. It is "systemctl reload", also without systemd.
 reload_system_sshd() {
+	# Where systemd holds the socket, a HUP ends sshd, which cannot bind it again
+	# (Debian 13). Stopped, the next connection starts it; sessions go on.
+	if systemd_runs && systemctl -q is-active ssh.socket; then
+		systemctl stop ssh.service
+	fi
 	other_listeners | while read -r pid file; do
 		if sshd_with "$file" -t 2>/dev/null; then
 			kill -HUP "$pid" || :
@@ -781,7 +786,12 @@ status() {
 	if ! server_is_installed; then
 		line server "none: drop-in, on the system's sshd"
 	elif server_runs && port_listens "$(installed_port)"; then
-		line server "up on port $(installed_port) since $(date -r "$pidfile")"
+		if systemd_runs; then
+			since=$(systemctl show -p ActiveEnterTimestamp --value echo-shell.service)
+		else
+			since=$(date -r "$pidfile")
+		fi
+		line server "up on port $(installed_port) since $since"
 	else
 		line server "down: ./setup.sh starts it" no
 	fi
