@@ -295,7 +295,7 @@ take_off() {
 		try "take off $1" rm -f "$1"
 		note "$1"
 	fi
-	rm -f "$1.new"
+	try "take off $1.new" rm -f "$1.new"
 }
 
 # Takes a file of sshd_config.d; prints it for this machine: its port, its sshd,
@@ -357,7 +357,7 @@ reload_system_sshd() {
 # Puts in force a lock that was put in place, by this run or by one cut off since.
 apply_lock() {
 	if grep -qx 'pending :reload' "$record"; then
-		sync # before there is a password to lock out
+		try "write to the disk" sync # before there is a password to lock out
 		reload_system_sshd
 		note :reload
 	fi
@@ -472,18 +472,18 @@ restore_account() {
 
 start_server() {
 	if systemd_runs; then
-		systemctl daemon-reload
-		systemctl -q enable echo-shell.service
-		systemctl restart echo-shell.service
+		systemctl daemon-reload &&
+			systemctl -q enable echo-shell.service &&
+			systemctl restart echo-shell.service || return
 	else
-		stop_server
+		stop_server || return
 		log=
 		if [ ! -S /dev/log ]; then
 			log="-E $logfile"
 			[ -e "$logfile" ] || later "rm -f '$logfile'"
 		fi
 		# shellcheck disable=SC2086 # two words or none
-		"$sshd" -f "$own/sshd_config" $log
+		"$sshd" -f "$own/sshd_config" $log || return
 	fi
 	wait_for server_runs
 }
@@ -636,7 +636,7 @@ install_server() {
 		step "starting the server on port $port"
 		server_runs || later stop_server
 		start_server >"$work/output" 2>&1 ||
-			die "the server does not come up on port $port: $(server_log)"
+			die "the server does not come up on port $port: $(server_log || last_line "$work/output")"
 		changed=yes
 	fi
 
@@ -783,6 +783,8 @@ status() {
 	well=yes
 	[ -x "$program" ] || line program "$program is missing: ./setup.sh puts it back" no
 	[ -e "$lock" ] || line lock "$lock is missing: ./setup.sh puts it back" no
+	! grep -qx 'pending :reload' "$record" ||
+		line lock "the system's sshd has not read it yet: run again what was cut off" no
 	if ! server_is_installed; then
 		line server "none: drop-in, on the system's sshd"
 	elif server_runs && port_listens "$(installed_port)"; then
@@ -811,12 +813,13 @@ status() {
 	[ "$well" = yes ] || die "not all is well"
 }
 
+# Prints the last line of the server's log; fails where there is none.
 server_log() {
 	if systemd_runs; then
 		journalctl -q -n 1 -o cat -u echo-shell.service
 	else
 		tail -n 1 "$logfile"
-	fi 2>/dev/null
+	fi 2>/dev/null | grep .
 }
 
 summary() {

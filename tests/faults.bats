@@ -79,6 +79,7 @@ undone_after_each_step() {
 		tree | diff "$work/before" - || return
 		no_open_account
 		same 1 "$(grep -c "^setup.sh: " "$work/said")"
+		fails grep "stopped with status" "$work/said"
 	done
 	[ "$at" -gt 3 ]
 }
