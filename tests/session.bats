@@ -57,6 +57,21 @@ on_a_pty() {
 	} | on_a_pty
 }
 
+@test "bytes that come early are exact where the client asks for raw modes" {
+	mkfifo "$dir/table"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	client tests/talk -p table -- sh -c 'stty raw -echo; : >"$1/raw"; exec ssh -tt -F "$0" demo' \
+		"$work/ssh_config" "$dir" <"$dir/table" >"$dir/talked" 2>&1 &
+	exec 9>"$dir/table"
+	wait_for [ -e "$dir/raw" ]
+	awk 'BEGIN { for (i = 0; i < 256; i++) printf "%02x", i; print "\tany" }' >&9
+	exec 9>&-
+	wait "$!" || {
+		cat "$dir/talked"
+		return 1
+	}
+}
+
 @test "Enter ~ . leaves, and no process stays" {
 	printf "0d\t'\\\\r'\n7e\tend\n" | sed 's/^7e/7e2e/' | on_a_pty -e '~'
 	wait_for serving 0
