@@ -31,8 +31,9 @@ others() {
 }
 
 # Takes a shell script that puts the system's sshd in some state, and a port, if it
-# is to run then. Installs the drop-in, adds a user, and takes all off again: nothing
-# may change for anyone else, and the user gets an echo and nothing else.
+# is to run then. Installs the drop-in, adds a user, and takes all off again; then the
+# same with the server. Nothing may change for anyone else; the drop-in's user gets an
+# echo and nothing else, and the server's none from the system's sshd.
 in_state() {
 	in_machine sh -c "$1"
 	in_machine mkdir -p /run/sshd
@@ -55,6 +56,15 @@ in_state() {
 
 	in_machine ./setup.sh uninstall
 	others | cmp - "$work/others.before"
+	tree | diff "$work/tree.before" -
+
+	server_up
+	others | cmp - "$work/others.before"
+	if [ -n "${2-}" ]; then
+		run ssh_demo -p "$2" demo </dev/null
+		has "$output" "Permission denied"
+	fi
+	in_machine ./setup.sh uninstall
 	tree | diff "$work/tree.before" -
 }
 

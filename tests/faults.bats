@@ -124,6 +124,27 @@ undone_after_each_step() {
 	[ "$at" -gt 10 ]
 }
 
+@test "drop-in and add-user: after SIGKILL at any step, the same command completes it" {
+	local at=0
+
+	while at=$((at + 1)) && stop_at KILL "$at" drop-in; do
+		no_open_account
+		in_machine ./setup.sh drop-in
+		fails in_machine getent passwd echo-shell-probe
+		in_machine ./setup.sh status
+		in_machine ./setup.sh uninstall
+		tree | diff "$work/before" -
+	done
+	[ "$at" -gt 5 ]
+	at=0
+	while at=$((at + 1)) && stop_at KILL "$at" add-user alice bob; do
+		no_open_account
+		same 2 "$(in_machine ./setup.sh add-user alice bob | grep -c ':....................$')"
+		in_machine ./setup.sh remove-user alice bob
+	done
+	[ "$at" -gt 4 ]
+}
+
 @test "install: uninstall takes off what SIGKILL has left" {
 	local at=0
 
