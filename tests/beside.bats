@@ -203,6 +203,7 @@ is_refused() {
 
 	run in_machine ./setup.sh uninstall
 	same "0 echo-shell: nothing to do: nothing that setup.sh put on is here" "$status $output"
+	in_machine sh -c 'echo "# mine" >>/etc/ssh/sshd_config.d/echo-shell.conf'
 	tree >"$work/tree.before"
 	run in_machine ./setup.sh drop-in
 	same 1 "$status"
