@@ -146,11 +146,12 @@ system_sshd_up() {
 }
 
 # Prints what is in the folders that setup.sh writes to, but for what the system
-# itself writes: the account tools' backups and the record of logins.
+# itself writes (the account tools' backups, the record of logins) and for what
+# packages bring and this does not touch.
 tree() {
 	in_machine sh -c 'cd / && {
 		cd etc && find . -type f ! -name "passwd-" ! -name "*group-" ! -name "*shadow-" -exec cksum {} +
-		cd .. && find etc usr/local var/lib var/log ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog ! -path "var/log/journal/*" ! -path "usr/local/cuda*" -exec stat -c "%A %U %G %n" {} +
+		cd .. && find etc usr/local var/lib var/log \( -path "usr/local/*/*/*" -o -path "var/lib/[ad]p*" -o -path var/log/journal \) -prune -o ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog -exec stat -c "%A %U %G %n" {} +
 	}' | sort -k 4
 }
 
