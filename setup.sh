@@ -209,6 +209,7 @@ install_packages() {
 	# shellcheck disable=SC2086 # a list of words
 	try "install$packages" apt-get -q -y --no-install-recommends install $packages
 	keep_sshd_off
+	undo= # packages stay
 }
 
 # Undoes what installing openssh-server enabled, if it was we who installed it, in

@@ -82,6 +82,7 @@ machine_up() {
 		fi
 	else
 		unshare --mount --pid --net --fork sh -c "$inner" sh "$work" >"$work/unshare" 2>&1 3>&- &
+		disown # or bash tells of its end
 		until [ -e "$work/pid" ]; do
 			if ! kill -0 "$!" 2>/dev/null; then
 				no_machine="no namespaces here ($(tail -n 1 "$work/unshare")); TEST_HERE=1 ./setup.sh test uses this machine itself"
