@@ -58,6 +58,9 @@ inner='
 	done
 	mount -t tmpfs tmpfs /run && mount -t proc proc /proc && mount -t sysfs sysfs /sys &&
 		echo 9 >/sys/class/net/lo/flags || exit # up and loopback, without iproute2
+	# A /tmp of its own with $1 in it: a setup.sh that is killed leaves a folder there.
+	mkdir /run/work && mount --rbind "$1" /run/work && mount -t tmpfs -o mode=1777 tmpfs /tmp &&
+		mkdir -p "$1" && mount --rbind /run/work "$1" && umount -l /run/work || exit
 	echo "$pid" >"$1/pid.new" && mv "$1/pid.new" "$1/pid"
 	while :; do sleep 0.2; done
 '
