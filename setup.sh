@@ -146,7 +146,7 @@ listeners() {
 			!/\[listener\]/ { print pid, "?"; exit }
 			{
 				file = "-"
-				for (i = 3; $i != "[listener]"; i++)
+				for (i = 3; i <= NF && $i != "[listener]"; i++)
 					if (sub(/^-[46DGQRTdeiqrtV]*/, "", $i) && $i != "") {
 						option = substr($i, 1, 1)
 						value = length($i) > 1 ? substr($i, 2) : $(++i)
