@@ -65,7 +65,7 @@ repr(char *out, const unsigned char *bytes, size_t n)
 		const unsigned char c = bytes[i];
 
 		if (c >= ' ' && c <= '~') {
-			if (c == quote || c == '\\')
+			if ((char)c == quote || c == '\\')
 				*p++ = '\\';
 			*p++ = (char)c;
 		} else if (c == '\t' || c == '\n' || c == '\r') {
@@ -112,7 +112,9 @@ static _Noreturn void
 leave(int status)
 {
 	if (local)
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &cooked);
+		while (tcsetattr(STDIN_FILENO, TCSADRAIN, &cooked) == -1 &&
+		    errno == EINTR)
+			;
 	_exit(status);
 }
 

@@ -889,7 +889,7 @@ run_tests() {
 	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
 		shellcheck:shellcheck bats:bats
 	cd "$here"
-	try build make echo-shell tests/talk tests/sandbox
+	try build make echo-shell drivers
 	for file in tests/*.bats; do
 		{ bats --tap "$file" >"$work/${file#*/}.tap" 2>&1 || :; cat "$work/${file#*/}.tap"; } &
 		[ -z "${TEST_HERE-}" ] || wait # there is one machine for all

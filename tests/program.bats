@@ -138,8 +138,21 @@ teardown() {
 	kill "$!"
 }
 
-@test "the sandbox kills all but reading 0, writing 1 and 2, and ending" {
+@test "the sandbox kills all but reading 0, writing 1 and 2, and ending, in a container too" {
 	"$top/tests/sandbox" </dev/null
+}
+
+@test "where a filter is in force before, as in a container, it adds its own" {
+	mkfifo "$work/in" "$work/out"
+	"$top/tests/sandbox" "$program" <>"$work/in" >"$work/out" 3>&- &
+	exec 9<"$work/out"
+	printf x >"$work/in"
+	read -r -u 9 answer
+	same "echo: 'x'"$'\r' "$answer"
+	same "2 1" "$(awk '/^Seccomp:|^NoNewPrivs:/ { print $2 }' "/proc/$!/status" | sort -r | tr '\n' ' ' | sed 's/ $//')"
+	# From 5.9 on the kernel counts them.
+	same 2 "$(awk '/^Seccomp_filters:/ { count = $2 } END { print count ? count : 2 }' "/proc/$!/status")"
+	kill "$!"
 }
 
 # Takes a shell script that runs the program on a pty, "$1", and writes its pid to
@@ -221,4 +234,126 @@ by_hand='exec 4<&0; stty -g >"$2/before"; "$1" <&4 2>"$2/err" & echo $! >"$2/pid
 		same "$(cat "$work/before")" "$(cat "$work/after")"
 		rm "$work"/*
 	done
+}
+
+@test "by hand, a reader that goes away ends it, the terminal as it was" {
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	{
+		printf "78\t'x'\n"
+		wait_for [ -e "$work/gone" ]
+		printf '79\tend\n'
+	} | on_a_pty 'stty -g >"$2/before"
+		{ sh -c "echo \$\$ >\"$2/pid\"; exec \"$1\" 2>\"$2/err\""; echo $? >"$2/status"; } |
+			{ head -n 1; exec <&-; : >"$2/gone"; }
+		stty -g >"$2/after"'
+	same 141 "$(cat "$work/status")"
+	same "$(cat "$work/before")" "$(cat "$work/after")"
+}
+
+@test "200,000 inputs, with sanitizers: each repr is canonical, in its bounds" {
+	cd "$top"
+	make fuzz FUZZ=200000
+}
+
+# --- faults -----------------------------------------------------------------
+
+# Takes a fault, as failing.c has it, and what to run with it in place of the program.
+with_fault() {
+	local fault=$1
+
+	shift
+	timeout 20 "$@" env FAIL="$fault" LD_PRELOAD="$top/tests/failing" "$top/tests/dynamic"
+}
+
+@test "reads and writes that are cut short or interrupted lose and double nothing" {
+	for fault in "read 0 EINTR" "read 0 short" "read 2 short" "write 0 EINTR" "write 0 short" "write 2 short"; do
+		with_fault "$fault" "$top/tests/talk" -u sizes -- 2>"$work/err"
+		same "" "$(cat "$work/err")" # of the loader, where nothing was preloaded
+	done
+}
+
+errors="EINTR:Interrupted system call
+EAGAIN:Resource temporarily unavailable
+EIO:Input/output error
+EBADF:Bad file descriptor
+EPIPE:Broken pipe
+ENOSPC:No space left on device"
+
+# Takes which descriptor or step a call has to do with.
+object() {
+	case $1 in
+	read* | tcgetattr* | "fcntl 1") echo "standard input" ;;
+	write* | "fcntl 2") echo "standard output" ;;
+	tcsetattr*) echo "raw mode on standard input" ;;
+	prctl*) echo "sandbox" ;;
+	esac
+}
+
+@test "each system call that fails on a pipe ends it at once, with one line and status 1" {
+	while IFS=: read -r error why; do
+		for call in "read 1" "read 2" "write 1" "tcgetattr 1" "fcntl 1" "fcntl 2" "prctl 1" "prctl 2"; do
+			case "$call $error" in read*EINTR | write*EINTR) continue ;; esac # goes on, see above
+			status=0
+			printf x | with_fault "$call $error" >"$work/out" 2>"$work/err" || status=$?
+			same "1 echo-shell: $(object "$call"): $why" "$status $(cat "$work/err")"
+			answer=
+			[ "$call" != "read 2" ] || answer="echo: 'x'"$'\r'
+			same "$answer" "$(cat "$work/out")"
+		done
+	done <<<"$errors"
+	status=0
+	printf x | with_fault "write 1 none" 2>"$work/err" || status=$?
+	same "1 echo-shell: standard output: Input/output error" "$status $(cat "$work/err")"
+}
+
+@test "each system call that fails at a terminal ends it, the terminal as it was" {
+	while IFS=: read -r error why; do
+		for call in "read 1" tcgetattr\ 1 tcsetattr\ 1 "fcntl 1" "fcntl 2" "prctl 1" "prctl 2"; do
+			expected="1 echo-shell: Ctrl-D leaves echo-shell: $(object "$call"): $why"
+			case "$call $error" in
+			*setattr*EINTR | read*EINTR) continue ;; # goes on
+			*getattr*) expected="1 echo-shell: $(object "$call"): $why" ;;
+			*read*EIO) expected="0 echo-shell: Ctrl-D leaves" ;; # hung up
+			esac
+			echo "$call $error"
+			# shellcheck disable=SC2016 # expanded by the inner shell
+			printf '\tend\n' | "$top/tests/talk" -p table -- sh -c 'stty -g >"$3/before"
+				FAIL=$1 LD_PRELOAD=$2 "$4" 2>"$3/err"
+				echo $? >"$3/status"; stty -g >"$3/after"' sh "$call $error" "$top/tests/failing" "$work" "$top/tests/dynamic"
+			same "$expected" "$(tr -d '\r' <"$work/err" | cat "$work/status" - | tr '\n' ' ' | sed 's/ $//')"
+			same "$(cat "$work/before")" "$(cat "$work/after")"
+		done
+	done <<<"$errors"
+}
+
+@test "at a terminal, a change of modes that is interrupted is made all the same" {
+	for call in 1 2; do
+		# shellcheck disable=SC2016 # expanded by the inner shell
+		printf "78\t'x'\n04\t'\\\\x04'\n\tend\n" | program=$top/tests/dynamic on_a_pty "export FAIL='tcsetattr $call EINTR'
+			"'exec 4<&0; stty -g >"$2/before"; LD_PRELOAD="${1%/*}/failing" "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
+			wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
+		same 0 "$(cat "$work/status")"
+		same "$(cat "$work/before")" "$(cat "$work/after")"
+		rm "$work"/*
+	done
+}
+
+@test "a reader that takes a byte at a time, or nothing for seconds, gets every byte" {
+	head -c 20000 /dev/urandom >"$work/in"
+	"$program" <"$work/in" >"$work/expected"
+	"$program" <"$work/in" | dd bs=1 status=none | cmp - "$work/expected"
+}
+
+@test "a reader that stops for seconds holds it back: it neither ends nor grows, and all comes" {
+	mkfifo "$work/out"
+	head -c 3000000 /dev/zero >"$work/in"
+	"$program" <"$work/in" >"$work/out" 3>&- &
+	exec 9<"$work/out"
+	wait_for sandboxed "$!"
+	wait_for grep -q '^State:.S' "/proc/$!/status" # its input is a file: it can but wait to write
+	sleep 2 # the reader's stop, which is what is tried here
+	kill -0 "$!"
+	[ "$(awk '/^VmHWM:/ { print $2 }' "/proc/$!/status")" -lt 4096 ]
+	"$program" <"$work/in" | cmp - <(cat <&9)
+	wait "$!"
 }

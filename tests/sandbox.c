@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * sandbox: enters the program's sandbox, once for each system call below, and sees
- * whether the kernel lets it through (ALLOWED), or ends the process (KILLED).
- * Prints a line for each that went wrong; exits 0 if none did.
+ * whether the kernel lets it through (ALLOWED), or ends the process (KILLED); then
+ * all again where a filter is in force before, as in a container. Prints a line
+ * for each that went wrong; exits 0 if none did.
+ *
+ * sandbox PROGRAM: runs PROGRAM under such a filter.
  */
 #define main program_main
 #include "../echo-shell.c"
@@ -45,30 +48,56 @@ static const struct {
 #endif
 };
 
+/* Puts a filter in force that allows everything. */
+static void
+container(void)
+{
+	struct sock_filter rule = ALLOW;
+	const struct sock_fprog filter = { 1, &rule };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == -1)
+		abort();
+}
+
+/* Makes call i in a sandboxed process of its own. Gives whether it went wrong. */
+static int
+try(size_t i)
+{
+	const pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		local = calls[i].by_hand;
+		sandbox();
+		syscall(calls[i].number, calls[i].arguments[0],
+		    calls[i].arguments[1], calls[i].arguments[2]);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (calls[i].expected == KILLED ?
+	    WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS :
+	    WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	printf("%s: status %#x\n", calls[i].name, (unsigned)status);
+	return 1;
+}
+
 int
-main(void)
+main(int argc, char *argv[])
 {
 	int wrong = 0;
 
-	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
-		const pid_t pid = fork();
-		int status;
-
-		if (pid == 0) {
-			local = calls[i].by_hand;
-			sandbox();
-			syscall(calls[i].number, calls[i].arguments[0],
-			    calls[i].arguments[1], calls[i].arguments[2]);
-			_exit(0);
-		}
-		waitpid(pid, &status, 0);
-		if (calls[i].expected == KILLED ?
-		    !WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS :
-		    !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-			printf("%s: status %#x\n", calls[i].name, (unsigned)status);
-			wrong = 1;
-		}
+	if (argc > 1) {
+		container();
+		execv(argv[1], argv + 1);
+		abort();
 	}
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
+		wrong |= try(i);
+	container();
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
+		wrong |= try(i);
 	return wrong;
 }
 #else
