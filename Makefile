@@ -20,11 +20,11 @@ echo-shell: echo-shell.c Makefile
 	done; set -x; \
 	$(CC) -std=c17 $(WARN) $$flags $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ echo-shell.c && mv -f $@.$$$$ $@
 
-DRIVERS = tests/talk tests/sandbox tests/dynamic tests/failing
+DRIVERS = tests/talk tests/sandbox tests/channels tests/dynamic tests/failing
 
 drivers: $(DRIVERS)
 
-tests/talk tests/sandbox: tests/talk.c tests/sandbox.c tests/decode.h echo-shell.c
+tests/talk tests/sandbox tests/channels: tests/talk.c tests/sandbox.c tests/channels.c tests/decode.h echo-shell.c
 	$(CC) -std=c17 $(WARN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ $@.c && mv -f $@.$$$$ $@
 
 # Without what HARDEN and LDFLAGS may do: something to preload tests/failing into.

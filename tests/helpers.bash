@@ -214,6 +214,19 @@ ssh_demo() {
 	client ssh -F "$work/ssh_config" -b "127.$((RANDOM % 250)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$@"
 }
 
+# Takes a number, or two; starts as many ssh that log in and open no session, but
+# leave that to others at $dir/m1, $dir/m2 and so on.
+masters() {
+	local i
+
+	for ((i = $1; i <= ${2-$1}; i++)); do
+		ssh_demo -NM -S "$dir/m$i" demo &
+	done
+	for ((i = $1; i <= ${2-$1}; i++)); do
+		wait_for [ -S "$dir/m$i" ]
+	done
+}
+
 # Kills the clients that a test left, in the background or by failing.
 end_clients() {
 	local pid
