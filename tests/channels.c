@@ -10,10 +10,10 @@
  *                            sessions beside it must go on
  * channels broken N SOCKET   breaks the protocol, in way N from 0 on; sshd must end
  *                            the connection. Exits 3 where there is no such way
- * channels load N LINES SOCKET...
- *                            opens N sessions at each, every other one with a pty,
- *                            and exchanges LINES numbered lines on each at once;
- *                            prints figures, and holds them until stdin ends
+ * channels load pty|pipe|both N LINES SOCKET...
+ *                            opens N sessions at each, with a pty, without, or in
+ *                            turn, and exchanges LINES numbered lines on each, all
+ *                            at once; prints figures, holds them until stdin ends
  * channels flood pty|pipe BYTES SOCKET
  *                            sends without reading until it is held back, prints
  *                            how much it sent; at the end of stdin it reads, sends
@@ -167,7 +167,7 @@ take(struct conn *conn, const unsigned char *p, size_t n)
 static int
 receive(struct conn *conns, size_t n, int patience)
 {
-	static struct pollfd fds[1024];
+	static struct pollfd fds[8192];
 
 	for (size_t i = 0; i < n; i++)
 		fds[i] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
@@ -620,10 +620,10 @@ broken(struct conn *conn, int way)
 	return 0;
 }
 
-/* Opens as many sessions on each of n connections, every other one with a pty in
- * raw modes, and presses a key on each; one step on all of them at a time. */
+/* Opens as many sessions on each of n connections, with or without a pty in raw
+ * modes, and presses a key on each; one step on all of them at a time. */
 static void
-open_sessions(struct conn *conns, size_t n, size_t sessions)
+open_sessions(struct conn *conns, size_t n, size_t sessions, const char *kind)
 {
 	/* ICRNL, IXON, ISIG, ICANON, ECHO, OPOST off: exact from the first byte. */
 	static const unsigned char raw[] = { 36, 0, 0, 0, 0, 38, 0, 0, 0, 0, 50, 0, 0, 0, 0,
@@ -631,16 +631,18 @@ open_sessions(struct conn *conns, size_t n, size_t sessions)
 	const struct conn *const end = conns + n;
 
 	for (size_t i = 0; i < sessions; i++) {
+		const int pty = strcmp(kind, "both") == 0 ? i % 2 == 0 : strcmp(kind, "pty") == 0;
+
 		for (struct conn *conn = conns; conn < end; conn++)
 			session(conn);
 		for (struct conn *conn = conns; conn < end; conn++)
 			expect(reply(conn->channels[i]), CONFIRMED, "a session");
-		for (struct conn *conn = conns; conn < end && i % 2 == 0; conn++) {
+		for (struct conn *conn = conns; conn < end && pty; conn++) {
 			request(conn->channels[i], "pty-req", 1);
 			put_pty("vt100", 80, raw, sizeof(raw));
 			finish(conn);
 		}
-		for (struct conn *conn = conns; conn < end && i % 2 == 0; conn++)
+		for (struct conn *conn = conns; conn < end && pty; conn++)
 			expect(reply(conn->channels[i]), SUCCESS, "pty-req");
 		for (struct conn *conn = conns; conn < end; conn++) {
 			request(conn->channels[i], "shell", 1);
@@ -710,14 +712,14 @@ load(struct conn *conns, size_t n, size_t sessions, uint64_t count)
 }
 
 static void
-flood(struct conn *conn, int pty, uint64_t total)
+flood(struct conn *conn, const char *kind, uint64_t total)
 {
 	static unsigned char bytes[PACKET];
 	struct channel *c;
 	int reading = 0;
 
-	open_sessions(conn, 1, pty ? 1 : 2);
-	c = conn->channels[pty ? 0 : 1];
+	open_sessions(conn, 1, 1, kind);
+	c = conn->channels[0];
 	while (c->answered < total) {
 		size_t n = 0;
 
@@ -747,7 +749,7 @@ main(int argc, char *argv[])
 {
 	static struct conn one;
 	struct conn *conns;
-	const size_t n = argc > 4 ? (size_t)argc - 4 : 0;
+	const size_t n = argc > 5 ? (size_t)argc - 5 : 0;
 
 	if (argc == 3 && strcmp(argv[1], "refused") == 0) {
 		connect_to(&one, argv[2]);
@@ -755,18 +757,18 @@ main(int argc, char *argv[])
 	} else if (argc == 4 && strcmp(argv[1], "broken") == 0) {
 		connect_to(&one, argv[3]);
 		return broken(&one, atoi(argv[2]));
-	} else if (argc > 4 && strcmp(argv[1], "load") == 0) {
+	} else if (argc > 5 && strcmp(argv[1], "load") == 0) {
 		if ((conns = calloc(n, sizeof(*conns))) == NULL)
 			err(1, NULL);
 		for (size_t i = 0; i < n; i++)
-			connect_to(&conns[i], argv[4 + i]);
-		open_sessions(conns, n, (size_t)atoi(argv[2]));
-		load(conns, n, (size_t)atoi(argv[2]), (uint64_t)atoll(argv[3]));
+			connect_to(&conns[i], argv[5 + i]);
+		open_sessions(conns, n, (size_t)atoi(argv[3]), argv[2]);
+		load(conns, n, (size_t)atoi(argv[3]), (uint64_t)atoll(argv[4]));
 	} else if (argc == 5 && strcmp(argv[1], "flood") == 0) {
 		connect_to(&one, argv[4]);
-		flood(&one, strcmp(argv[2], "pty") == 0, (uint64_t)atoll(argv[3]));
+		flood(&one, argv[2], (uint64_t)atoll(argv[3]));
 	} else {
-		errx(2, "usage: channels refused|broken N|load N LINES|flood pty|pipe BYTES SOCKET...");
+		errx(2, "usage: channels refused|broken N|load KIND N LINES|flood pty|pipe BYTES SOCKET...");
 	}
 	return 0;
 }

@@ -195,6 +195,8 @@ client_setup() {
 		IdentityAgent none
 		NumberOfPasswordPrompts 1
 		ConnectTimeout 10
+		# The newer ones cost more than all the rest of a login.
+		KexAlgorithms curve25519-sha256
 		EscapeChar none
 		LogLevel ERROR
 	END

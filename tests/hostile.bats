@@ -39,7 +39,7 @@ teardown() {
 
 	masters 1
 	mkfifo "$dir/in"
-	in_machine tests/channels load 2 10 "$dir/m1" <>"$dir/in" >"$dir/out" 2>&1 &
+	in_machine tests/channels load both 2 10 "$dir/m1" <>"$dir/in" >"$dir/out" 2>&1 &
 	wait_for [ -s "$dir/out" ]
 	for i in 2 3 4 5 6 7; do
 		masters "$i" "$i"
@@ -55,7 +55,7 @@ teardown() {
 @test "200 sessions, with and without a pty, exchange lines at once, and not one is lost" {
 	masters 1 20
 	mkfifo "$dir/in"
-	in_machine tests/channels load 10 50 "$dir"/m* <>"$dir/in" >"$dir/out" 2>&1 &
+	in_machine tests/channels load both 10 50 "$dir"/m* <>"$dir/in" >"$dir/out" 2>&1 &
 	wait_for [ -s "$dir/out" ]
 	has "$(cat "$dir/out")" "200 sessions, 20 connections, 50 lines each"
 	serving 200
@@ -211,7 +211,7 @@ newest() {
 	[ -z "${TEST_HERE-}" ] || skip "kills the server: only in namespaces"
 	masters 1
 	mkfifo "$dir/in"
-	in_machine tests/channels load 4 1000000000 "$dir/m1" <>"$dir/in" >"$dir/load" 2>&1 &
+	in_machine tests/channels load both 4 1000000000 "$dir/m1" <>"$dir/in" >"$dir/load" 2>&1 &
 	load=$!
 	wait_for serving 4
 

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: ISC
+#
+# make soak, as root: how many sessions the server holds and what they cost, what it
+# does to attacks for as long as they take, in figures. In a machine of its own, as
+# the tests have it; SESSIONS=n for another number than 400. Ends non-zero where a
+# line is wrong or lost, a good login stays out, or something is left behind.
+
+set -euo pipefail
+BATS_TEST_DIRNAME=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/helpers.bash
+. "$BATS_TEST_DIRNAME/helpers.bash"
+
+sessions=${SESSIONS-400}
+ulimit -n "$(ulimit -Hn)"
+
+# shellcheck disable=SC2016 # for awk and for inner shells
+# Takes what they are, and pids on stdin; prints how many, and what memory each has:
+# all that is its own, and its part of what is shared.
+memory() {
+	in_machine sh -c 'while read -r pid; do cat "/proc/$pid/smaps_rollup" && echo; done 2>/dev/null' |
+		awk -v "name=$1" '/^Pss:/ { pss += $2; n++ } /^Private/ { private += $2 }
+			END { if (n) printf "  %-28s %5d processes, each %5d KiB private, %5d KiB with its share\n", name, n, private / n, pss / n }'
+}
+
+# Takes a real or effective user; prints the pids of the sshd of the sessions.
+sshds() {
+	in_machine awk -v "uid=$1" -v "listener=$(in_machine cat /run/echo-shell.pid)" '
+		/^Name:/ { sshd = $2 ~ /^sshd/ } /^Pid:/ { pid = $2 }
+		/^Uid:/ && sshd && $2 == uid && pid != listener { print pid }' /proc/[0-9]*/status 2>/dev/null || :
+}
+
+# Logs in n times, as many at a time as MaxStartups takes.
+many_masters() {
+	local i
+
+	for ((i = 1; i <= $1; i += 40)); do
+		masters "$i" $((i + 39 < $1 ? i + 39 : $1))
+	done
+}
+
+# Takes kind, sessions a connection, lines and connections.
+held() {
+	local begun=$SECONDS
+
+	dir=$(mktemp -d "$work/test.XXXXXX")
+	: >"$dir/clients"
+	many_masters "$4"
+	echo "$4 logins in $((SECONDS - begun)) s"
+	mkfifo "$dir/in"
+	in_machine tests/channels load "$1" "$2" "$3" "$dir"/m* <"$dir/in" >"$dir/out" 2>&1 &
+	exec 9>"$dir/in"
+	until [ -s "$dir/out" ]; do sleep 1; done
+	echo "$1: $(cat "$dir/out")"
+	[ "$(served | wc -l)" = $(($2 * $4)) ]
+	sshds 0 | memory "sshd, root's"
+	sshds "$(in_machine id -u demo)" | memory "sshd, the user's"
+	served | memory "echo-shell"
+	exec 9>&-
+	wait "$!"
+	end_clients
+	wait_for serving 0
+}
+
+machine_up
+[ -z "$no_machine" ] || { echo "soak: $no_machine" >&2; exit 1; }
+trap 'end_clients 2>/dev/null; machine_down 2>/dev/null' EXIT
+server_up
+# Logging in so often takes longer than a connection without a session may stay.
+in_machine sed -i '/UnusedConnectionTimeout/d' /etc/ssh/echo-shell/echo-shell.conf
+in_machine sh -c 'kill -HUP "$(cat /run/echo-shell.pid)"'
+
+held both 1 200 "$sessions"
+held pty 10 100 "$sessions"
