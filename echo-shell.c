@@ -38,7 +38,8 @@
 #endif
 #endif
 
-enum { CHUNK = 65536, CTRL_D = 4 }; /* CHUNK: the most that one read() takes */
+/* CHUNK: the most that one read() takes. BLOCK and RUN: what is looked at in one go. */
+enum { CHUNK = 65536, BLOCK = 512, RUN = 32, CTRL_D = 4 };
 
 static unsigned char chunk[CHUNK];
 static char line[4 * CHUNK + 256]; /* a repr, and what stands around it */
@@ -48,6 +49,90 @@ static int local;                  /* run by hand at a terminal, not by sshd */
 static_assert(sizeof(line) >= sizeof(HEAD) + 4 * CHUNK + 2 + sizeof(TAIL),
     "the longest answer must fit");
 
+/* How each byte is written: in four chars, of which only size[] count. */
+#define X16(n) n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
+#define HEX(h) "\\x" h "0\\x" h "1\\x" h "2\\x" h "3\\x" h "4\\x" h "5\\x" h "6\\x" h \
+	"7\\x" h "8\\x" h "9\\x" h "a\\x" h "b\\x" h "c\\x" h "d\\x" h "e\\x" h "f"
+static const char text[] =
+    "\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t\\t\\n\\n\\x0b\\x0c\\r\\r\\x0e\\x0f"
+    HEX("1") "    !!!!\"\"\"\"####$$$$%%%%&&&&''''(((())))****++++,,,,----....////"
+    "0000111122223333444455556666777788889999::::;;;;<<<<====>>>>????"
+    "@@@@AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHIIIIJJJJKKKKLLLLMMMMNNNNOOOO"
+    "PPPPQQQQRRRRSSSSTTTTUUUUVVVVWWWWXXXXYYYYZZZZ[[[[\\\\\\\\]]]]^^^^____"
+    "````aaaabbbbccccddddeeeeffffgggghhhhiiiijjjjkkkkllllmmmmnnnnoooo"
+    "ppppqqqqrrrrssssttttuuuuvvvvwwwwxxxxyyyyzzzz{{{{||||}}}}~~~~\\x7f"
+    HEX("8") HEX("9") HEX("a") HEX("b") HEX("c") HEX("d") HEX("e") HEX("f");
+static const unsigned char size[] = {
+	4, 4, 4, 4, 4, 4, 4, 4, 4, 2, 2, 4, 4, 2, 4, 4, X16(4),
+	X16(1), X16(1), X16(1), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1,
+	X16(1), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4,
+	X16(4), X16(4), X16(4), X16(4), X16(4), X16(4), X16(4), X16(4),
+};
+static_assert(sizeof(text) == 256 * 4 + 1 && sizeof(size) == 256, "one for each byte");
+
+/*
+ * Takes n bytes; gives whether their repr is they themselves between quotes. Where n
+ * is a constant, compilers make vector instructions of it, as of has(), because it
+ * has no early end. As signed ones, 0x80 and up are below ' '.
+ */
+static inline int
+is_plain(const unsigned char *bytes, size_t n)
+{
+	unsigned char odd = 0;
+
+	for (size_t i = 0; i < n; i++)
+		odd |= (signed char)bytes[i] < ' ' || bytes[i] == 0x7f ||
+		    bytes[i] == '\\' || bytes[i] == '\'' ? 0xff : 0;
+	return !odd;
+}
+
+/* Takes n bytes; gives whether c is among them. */
+static inline int
+has(const unsigned char *bytes, size_t n, char c)
+{
+	unsigned char found = 0;
+
+	for (size_t i = 0; i < n; i++)
+		found |= bytes[i] == c ? 0xff : 0;
+	return found;
+}
+
+/* Gives the first c from bytes up to end, or end: memchr(), as fast in each libc. */
+static const unsigned char *
+find(const unsigned char *bytes, const unsigned char *end, char c)
+{
+	while (end - bytes >= RUN && !has(bytes, RUN, c))
+		bytes += RUN;
+	while (bytes < end && *bytes != c)
+		bytes++;
+	return bytes;
+}
+
+/*
+ * Takes the bytes up to end, quotes only if they need no backslash; writes them to
+ * p, at most four chars each. Gives where they end.
+ */
+static char *
+escape(char *p, const unsigned char *bytes, const unsigned char *end)
+{
+	while (bytes < end) {
+		const unsigned char *const stop = end - bytes < RUN ? end : bytes + RUN;
+
+		if (stop - bytes == RUN && is_plain(bytes, RUN)) {
+			memcpy(p, bytes, RUN);
+			p += RUN;
+			bytes = stop;
+		}
+		for (; bytes < stop; bytes++) {
+			const size_t byte = *bytes;
+
+			memcpy(p, text + 4 * byte, 4); /* always four: no branch */
+			p += size[byte];
+		}
+	}
+	return p;
+}
+
 /*
  * Takes n bytes and writes their repr, as Python 2.7 has it, to out, no NUL.
  * Gives its length, at most 4 * n + 2. Cannot fail.
@@ -55,29 +140,19 @@ static_assert(sizeof(line) >= sizeof(HEAD) + 4 * CHUNK + 2 + sizeof(TAIL),
 static size_t
 repr(char *out, const unsigned char *bytes, size_t n)
 {
-	static const char hex[] = "0123456789abcdef";
-	const char quote =
-	    memchr(bytes, '\'', n) && !memchr(bytes, '"', n) ? '"' : '\'';
+	const unsigned char *const end = bytes + n, *stop = find(bytes, end, '\'');
+	const char quote = stop < end && find(bytes, end, '"') == end ? '"' : '\'';
 	char *p = out;
 
 	*p++ = quote;
-	for (size_t i = 0; i < n; i++) {
-		const unsigned char c = bytes[i];
-
-		if (c >= ' ' && c <= '~') {
-			if ((char)c == quote || c == '\\')
-				*p++ = '\\';
-			*p++ = (char)c;
-		} else if (c == '\t' || c == '\n' || c == '\r') {
-			*p++ = '\\';
-			*p++ = c == '\t' ? 't' : c == '\n' ? 'n' : 'r';
-		} else {
-			*p++ = '\\';
-			*p++ = 'x';
-			*p++ = hex[c >> 4];
-			*p++ = hex[c & 15];
-		}
+	while (stop < end && quote == '\'') {
+		p = escape(p, bytes, stop);
+		*p++ = '\\';
+		*p++ = quote;
+		bytes = stop + 1;
+		stop = find(bytes, end, quote);
 	}
+	p = escape(p, bytes, end);
 	*p++ = quote;
 	return (size_t)(p - out);
 }
@@ -242,6 +317,26 @@ sandbox(void)
 }
 
 /*
+ * Takes the n bytes that were read to out + 1, and makes their repr of them at out.
+ * Plain bytes, which are there already, are not copied. Gives its length.
+ */
+static size_t
+repr_in_place(char *out, size_t n)
+{
+	const unsigned char *const bytes = (unsigned char *)out + 1;
+	size_t plain = 0;
+
+	while (plain + BLOCK <= n && is_plain(bytes + plain, BLOCK))
+		plain += BLOCK;
+	if (plain > 0 && plain + BLOCK > n && is_plain(bytes + n - BLOCK, BLOCK)) {
+		out[0] = out[n + 1] = '\'';
+		return n + 2;
+	}
+	memcpy(chunk, bytes, n);
+	return repr(out, chunk, n);
+}
+
+/*
  * Answers each read with one line until the input ends, as it does with EIO
  * where stdin is a tty that was hung up. By hand, a lone Ctrl-D ends it too.
  */
@@ -251,7 +346,7 @@ serve(int tty)
 	char *const start = stpcpy(line, HEAD);
 
 	for (;;) {
-		const ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
+		const ssize_t n = read(STDIN_FILENO, start + 1, CHUNK);
 		char *end;
 
 		if (n == -1 && errno == EINTR)
@@ -260,7 +355,7 @@ serve(int tty)
 			leave(0);
 		if (n == -1)
 			fail(1, "standard input", NULL, strerror(errno));
-		end = stpcpy(start + repr(start, chunk, (size_t)n), TAIL);
+		end = stpcpy(start + repr_in_place(start, (size_t)n), TAIL);
 		if (write_all(STDOUT_FILENO, line, (size_t)(end - line)) == -1)
 			fail(1, "standard output", NULL, strerror(errno));
 		if (local && n == 1 && chunk[0] == CTRL_D)
