@@ -195,9 +195,12 @@ install_packages() {
 		programs="$programs ${pair%%:*}"
 		packages="$packages $(echo "${pair#*:}" | tr , ' ')"
 	done
-	[ -n "$packages" ] || return 0
+	# No must: without it the program is built with the C library that is here.
+	wanted=
+	have musl-gcc || ! have apt-get || wanted=' musl-tools'
+	[ -n "$packages$wanted" ] || return 0
 	have apt-get || die "missing here:$programs; install them and run this again"
-	step "installing$packages"
+	step "installing$packages$wanted"
 	if ! have sshd && [ ! -e "$no_start" ]; then
 		mkdir -p /etc/ssh
 		later "rm -f '$no_start'"
@@ -207,7 +210,15 @@ install_packages() {
 	# A repository that does not answer need not be the one that has them.
 	apt-get -q update >"$work/output" 2>&1 || step "not all package lists are new: $(last_line "$work/output")"
 	# shellcheck disable=SC2086 # a list of words
-	try "install$packages" apt-get -q -y --no-install-recommends install $packages
+	[ -z "$packages" ] || try "install$packages" apt-get -q -y --no-install-recommends install $packages
+	if [ -n "$wanted" ]; then
+		# shellcheck disable=SC2086 # a word without its blank
+		if apt-get -q -y --no-install-recommends install $wanted >"$work/output" 2>&1; then
+			packages=$packages$wanted
+		else
+			step "going on without$wanted: $(last_line "$work/output")"
+		fi
+	fi
 	keep_sshd_off
 	undo= # packages stay
 }

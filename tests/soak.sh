@@ -6,6 +6,7 @@
 # the tests have it; SESSIONS=n for another number than 400. Ends non-zero where a
 # line is wrong or lost, a good login stays out, or something is left behind.
 
+# shellcheck disable=SC2016 # for awk and for inner shells
 set -euo pipefail
 BATS_TEST_DIRNAME=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/helpers.bash
