@@ -32,6 +32,7 @@ own=/etc/ssh/echo-shell # all that belongs to the dedicated server
 record=$own/installed   # what was put on: "cksum size FILE", "package NAME", "user ~NAME"
 lock=/etc/ssh/sshd_config.d/echo-shell.conf
 unit=/etc/systemd/system/echo-shell.service
+socket=/etc/systemd/system/echo-shell.socket # only where sshd takes one
 pidfile=/run/echo-shell.pid
 logfile=/var/log/echo-shell.log # only where there is neither systemd nor syslog
 no_start=/etc/ssh/sshd_not_to_be_run # Debian's own switch for its ssh service
@@ -310,8 +311,8 @@ take_off() {
 	try "take off $1.new" rm -f "$1.new"
 }
 
-# Takes a file of sshd_config.d; prints it for this machine: its port, its sshd,
-# and each "#?" line live if this sshd knows the option.
+# Takes a file of sshd_config.d; prints it for this machine: its port, its sshd and
+# whether that takes a socket, and each "#?" line live if this sshd knows the option.
 render() {
 	while IFS= read -r line; do
 		option=${line#*"#? "}
@@ -323,7 +324,8 @@ render() {
 		fi
 		printf '%s\n' "$line"
 	done <"$here/sshd_config.d/$1" |
-		sed "s|^Port 2022\$|Port $port|; s|/usr/sbin/sshd|$sshd|"
+		sed "s|^Port 2022\$|Port $port|; s|^\(ListenStream=.*:\)2022\$|\1$port|; s|/usr/sbin/sshd|$sshd|
+			${takes_socket:+s|kill -HUP|kill|; s|^Restart=.*|Restart=always|;} ${no_ipv6:+/^ListenStream=\[/d}"
 }
 
 # --- the system's own sshd --------------------------------------------------
@@ -444,10 +446,14 @@ random_password() {
 	tr -dc 'abcdefghjkmnpqrstuvwxyz23456789' </dev/urandom | dd bs=1 count=20 2>/dev/null
 }
 
-# Takes an account and its password, which never is an argument of a program.
+# Takes an account and its password, which never is an argument of a program; with a
+# third word, one of ours, which nobody guesses: a login need not wait for a slow hash.
 set_password() {
 	later "usermod -p '!' '$1'"
-	printf '%s:%s\n' "$1" "$2" | chpasswd >"$work/output" 2>&1 ||
+	quick=
+	[ -z "${3-}" ] || ! chpasswd --help 2>&1 | grep -q sha-rounds || quick='-c SHA512 -s 1000'
+	# shellcheck disable=SC2086 # words or none
+	printf '%s:%s\n' "$1" "$2" | chpasswd $quick >"$work/output" 2>&1 ||
 		die "cannot set the password of $1: $(last_line "$work/output")"
 }
 
@@ -484,9 +490,12 @@ restore_account() {
 
 start_server() {
 	if systemd_runs; then
-		systemctl daemon-reload &&
-			systemctl -q enable echo-shell.service &&
-			systemctl restart echo-shell.service || return
+		units=echo-shell.service
+		[ ! -e "$socket" ] || units="$units echo-shell.socket"
+		# Not a restart: systemd opens no socket for a service that runs.
+		# shellcheck disable=SC2086 # a list of words
+		systemctl daemon-reload && systemctl -q enable $units &&
+			systemctl stop $units && systemctl start echo-shell.service || return
 	else
 		stop_server || return
 		log=
@@ -494,18 +503,20 @@ start_server() {
 			log="-E $logfile"
 			[ -e "$logfile" ] || later "rm -f '$logfile'"
 		fi
-		# shellcheck disable=SC2086 # two words or none
-		"$sshd" -f "$own/sshd_config" $log || return
+		# shellcheck disable=SC2046,SC2086 # words
+		env $(sed -n 's/^Environment=//p' "$here/sshd_config.d/port-2022/echo-shell.service") \
+			"$sshd" -f "$own/sshd_config" $log || return
 	fi
 	wait_for server_runs
 }
 
 # Ends the listener, and its start at boot; open sessions go on.
 stop_server() {
-	if [ -e "$unit" ]; then
-		systemctl -q disable echo-shell.service
-		! systemd_runs || systemctl stop echo-shell.service
-	fi
+	for file in "$unit" "$socket"; do
+		[ -e "$file" ] || continue
+		systemctl -q disable "${file##*/}"
+		! systemd_runs || systemctl stop "${file##*/}"
+	done
 	pid=$(server_pid)
 	[ -z "$pid" ] || { kill "$pid" && wait_for [ ! -e "/proc/$pid" ]; }
 }
@@ -586,8 +597,12 @@ check_machine() {
 	else
 		ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
 	fi
+	takes_socket=
+	! grep -qE 'LISTEN_FDS|sd_listen_fds' "$sshd" || takes_socket=yes
+	no_ipv6=
+	[ -e /proc/net/tcp6 ] || no_ipv6=yes
 	for file in echo-shell.conf port-2022/sshd_config port-2022/keep-out.conf \
-		port-2022/banner port-2022/echo-shell.service; do
+		port-2022/banner port-2022/echo-shell.service port-2022/echo-shell.socket; do
 		render "$file" >"$work/${file#*/}"
 	done
 	sed "s|$own/ssh_host_key|$work/key|; s|$own|$work|" "$work/sshd_config" >"$work/config"
@@ -643,6 +658,7 @@ install_server() {
 	if systemd_runs; then
 		later 'systemctl daemon-reload'
 		put "$work/echo-shell.service" "$unit" 644
+		[ -z "$takes_socket" ] || put "$work/echo-shell.socket" "$socket" 644
 	fi
 	if [ -n "$changed" ] || ! server_runs; then
 		step "starting the server on port $port"
@@ -656,7 +672,7 @@ install_server() {
 	if ! is_complete demo; then
 		step "giving demo a password and logging in with it"
 		password=$(random_password)
-		set_password demo "$password"
+		set_password demo "$password" random
 		check_login "$password"
 	fi
 	undo=
@@ -723,7 +739,11 @@ add_users() {
 	done
 	apply_lock
 	for entry; do
-		set_password "${entry%%:*}" "${entry#*:}"
+		if [ -n "$given" ]; then
+			set_password "${entry%%:*}" "${entry#*:}"
+		else
+			set_password "${entry%%:*}" "${entry#*:}" random
+		fi
 	done
 	undo=
 	for entry; do
@@ -884,7 +904,7 @@ uninstall() {
 	take_off "$lock"
 	reload_system_sshd
 	! systemd_runs || later "systemctl daemon-reload"
-	for file in "$program" "$unit" "$own/sshd_config" "$own/echo-shell.conf" \
+	for file in "$program" "$unit" "$socket" "$own/sshd_config" "$own/echo-shell.conf" \
 		"$own/banner" "$own/ssh_host_key" "$own/ssh_host_key.pub"; do
 		take_off "$file"
 	done
