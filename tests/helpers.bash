@@ -223,6 +223,7 @@ masters() {
 
 	for ((i = $1; i <= ${2-$1}; i++)); do
 		ssh_demo -NM -S "$dir/m$i" demo &
+		disown # or bash tells of its end
 	done
 	for ((i = $1; i <= ${2-$1}; i++)); do
 		wait_for [ -S "$dir/m$i" ]

@@ -179,9 +179,12 @@ forward() {
 		"permitemptypasswords no" "pubkeyauthentication no" "permittunnel no" \
 		"kbdinteractiveauthentication no" "printmotd no" "printlastlog no" "compression no" "usedns no" \
 		"logingracetime 30" "maxauthtries 3" "maxstartups 100:30:300" "maxsessions 10" \
-		"clientaliveinterval 30" "clientalivecountmax 3" "loglevel verbose" "banner /etc/ssh/echo-shell/banner"; do
+		"clientaliveinterval 15" "clientalivecountmax 2" "loglevel verbose" "banner /etc/ssh/echo-shell/banner"; do
 		grep -qx "$option" "$dir/options" || has "$(cat "$dir/options")" "$option"
 	done
+	! in_machine grep -q "^PerSource" /etc/ssh/echo-shell/sshd_config ||
+		grep -qx "persourcemaxstartups 50" "$dir/options"
+	fails grep sntrup "$dir/options"
 	# 10.6 shows no line for a global "AuthorizedKeysFile none".
 	fails grep -E '^(subsystem|acceptenv|setenv|authorizedkeysfile .*/)' "$dir/options"
 }

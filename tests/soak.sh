@@ -73,3 +73,52 @@ in_machine sh -c 'kill -HUP "$(cat /run/echo-shell.pid)"'
 
 held both 1 200 "$sessions"
 held pty 10 100 "$sessions"
+
+# Tries to log in, by further options of ssh, until it succeeds or 45 s are over.
+good_login() {
+	local begun=$SECONDS tries=0
+
+	until [ "$(printf hi | ssh_demo "$@" demo 2>/dev/null)" = "echo: 'hi'"$'\r' ]; do
+		tries=$((tries + 1))
+		[ $((SECONDS - begun)) -lt 45 ] || return
+		sleep 0.5
+	done
+	echo "in after $tries refusals, $((SECONDS - begun)) s"
+}
+
+dir=$(mktemp -d "$work/test.XXXXXX")
+: >"$dir/clients"
+client bash -c 'for ((i = 0; i < 500; i++)); do exec {fd}<>"/dev/tcp/127.0.0.1/$0"; done
+	: >"$1/connected"; exec sleep 1000' "$port" "$dir" &
+wait_for [ -e "$dir/connected" ]
+echo "500 connections from 127.0.0.1 that never log in; a good login"
+printf '  %-28s ' "from another address"
+good_login
+printf '  %-28s ' "from the same"
+good_login -b 127.0.0.1
+sshds 0 | memory "sshd before a login, root's"
+end_clients
+
+begun=$SECONDS
+for ((i = 0; i < 500; i++)); do
+	PASSWORD=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
+	if [ $((i % 50)) = 49 ]; then
+		[ $i != 249 ] || echo "500 wrong passwords from as many addresses, 50 at a time; a good login $(good_login)"
+		wait
+	fi
+done
+echo "  all were refused in $((SECONDS - begun)) s"
+
+# The listener and nothing else must be left, also of clients that are cut off.
+mkfifo "$dir/in"
+for option in -T -tt; do
+	ssh_demo "$option" demo <>"$dir/in" >/dev/null 2>&1 &
+done
+wait_for serving 2
+in_machine sh -c 'echo 8 >/sys/class/net/lo/flags'
+begun=$SECONDS
+until serving 0; do sleep 1; done
+echo "clients cut off are gone after $((SECONDS - begun)) s"
+in_machine sh -c 'echo 9 >/sys/class/net/lo/flags'
+end_clients
+wait_for eval '[ "$(in_machine sh -c "cat /proc/[0-9]*/comm" | grep -c ^sshd)" = 1 ]'
