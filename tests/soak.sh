@@ -13,6 +13,7 @@ BATS_TEST_DIRNAME=$(cd "$(dirname "$0")" && pwd)
 . "$BATS_TEST_DIRNAME/helpers.bash"
 
 sessions=${SESSIONS-400}
+exec 2> >(grep -v ' Killed ' >&2) # bash tells of each client that is killed in the end
 ulimit -n "$(ulimit -Hn)"
 
 # shellcheck disable=SC2016 # for awk and for inner shells
@@ -24,11 +25,12 @@ memory() {
 			END { if (n) printf "  %-28s %5d processes, each %5d KiB private, %5d KiB with its share\n", name, n, private / n, pss / n }'
 }
 
-# Takes a real or effective user; prints the pids of the sshd of the sessions.
+# Takes a user's number; prints the pids of the sshd of the sessions.
 sshds() {
-	in_machine awk -v "uid=$1" -v "listener=$(in_machine cat /run/echo-shell.pid)" '
-		/^Name:/ { sshd = $2 ~ /^sshd/ } /^Pid:/ { pid = $2 }
-		/^Uid:/ && sshd && $2 == uid && pid != listener { print pid }' /proc/[0-9]*/status 2>/dev/null || :
+	in_machine sh -c 'cat /proc/[0-9]*/status 2>/dev/null' |
+		awk -v "uid=$1" -v "listener=$(in_machine cat /run/echo-shell.pid)" '
+			/^Name:/ { sshd = $2 ~ /^sshd/ } /^Pid:/ { pid = $2 }
+			/^Uid:/ && sshd && $2 == uid && pid != listener { print pid }'
 }
 
 # Logs in n times, as many at a time as MaxStartups takes.
