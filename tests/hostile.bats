@@ -89,7 +89,7 @@ at_most() {
 	wait_for [ -e "$dir/connected" ]
 	good_login
 	# Where sshd knows a limit by address, they have taken no more than that.
-	! in_machine grep -q ^PerSourceMaxStartups /etc/ssh/echo-shell/sshd_config || wait_for at_most 50
+	! in_machine sshd -T | grep -qi ^persourcemaxstartups || wait_for at_most 50
 	[ "$(connections)" -gt 20 ]
 	end_clients
 	wait_for at_most 0
@@ -189,9 +189,7 @@ nobody_home() {
 	ssh_demo -N demo >"$dir/unused" 2>&1 &
 	sleep 7 # idle for longer than the 3 to 6 s after which a client is gone
 	serving 2
-	if in_machine grep -q '^	UnusedConnectionTimeout' /etc/ssh/echo-shell/echo-shell.conf; then
-		wait_for fails kill -0 "$!"
-	fi
+	! in_machine sshd -T | grep -qi ^unusedconnectiontimeout || wait_for fails kill -0 "$!"
 	in_machine sh -c 'echo 8 >/sys/class/net/lo/flags' # a cable pulled: no FIN, no RST
 	wait_for serving 0
 	end_clients
