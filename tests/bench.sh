@@ -75,8 +75,7 @@ yardsticks_up() {
 	before=$(demo_view)
 	# shellcheck disable=SC2016 # expanded in the machine
 	in_machine sh -c '
-		awk -v "match_file=$0" "/^(Include|Match) / && !done++ { while ((getline line <match_file) > 0) print line } 1" \
-			/etc/ssh/echo-shell/sshd_config >/run/sshd_config &&
+		awk -v "match_file=$0" "/^(Include|Match) / && !done++ { while ((getline line <match_file) > 0) print line } 1" /etc/ssh/echo-shell/sshd_config >/run/sshd_config &&
 			cp /run/sshd_config /etc/ssh/echo-shell/sshd_config &&
 			read -r pid </run/echo-shell.pid && rm /run/echo-shell.pid && kill -HUP "$pid"' "$work/match" || return
 	same "$before" "$(demo_view)" && wait_for in_machine test -s /run/echo-shell.pid

@@ -105,7 +105,7 @@ begun=$SECONDS
 for ((i = 0; i < 500; i++)); do
 	PASSWORD=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
 	if [ $((i % 50)) = 49 ]; then
-		[ $i != 249 ] || echo "500 wrong passwords from as many addresses, 50 at a time; a good login $(good_login)"
+		[ "$i" != 249 ] || echo "500 wrong passwords from as many addresses, 50 at a time; a good login $(good_login)"
 		wait
 	fi
 done
