@@ -81,8 +81,8 @@ is_plain(const unsigned char *bytes, size_t n)
 	unsigned char odd = 0;
 
 	for (size_t i = 0; i < n; i++)
-		odd |= (signed char)bytes[i] < ' ' || bytes[i] == 0x7f ||
-		    bytes[i] == '\\' || bytes[i] == '\'' ? 0xff : 0;
+		odd = (unsigned char)(odd | ((signed char)bytes[i] < ' ' ||
+		    bytes[i] == 0x7f || bytes[i] == '\\' || bytes[i] == '\'' ? 0xff : 0));
 	return !odd;
 }
 
@@ -93,7 +93,7 @@ has(const unsigned char *bytes, size_t n, char c)
 	unsigned char found = 0;
 
 	for (size_t i = 0; i < n; i++)
-		found |= bytes[i] == c ? 0xff : 0;
+		found = (unsigned char)(found | (bytes[i] == c ? 0xff : 0));
 	return found;
 }
 
