@@ -50,11 +50,11 @@ test:
 	./setup.sh test
 
 # As root. ROWS="text setup" for some of its rows only, RUNS=3 for fewer runs of each.
-bench: drivers
+bench: all drivers
 	tests/bench.sh
 
 # As root: how many sessions it holds, and what they cost. SESSIONS=4000 for more.
-soak: drivers
+soak: all drivers
 	tests/soak.sh
 
 # FUZZ=n for another number of inputs than 20 million.

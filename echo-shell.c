@@ -38,8 +38,8 @@
 #endif
 #endif
 
-/* CHUNK: the most that one read() takes. BLOCK and RUN: what is looked at in one go. */
-enum { CHUNK = 65536, BLOCK = 512, RUN = 32, CTRL_D = 4 };
+/* CHUNK: the most that one read() takes. RUN: what escape() looks at in one go. */
+enum { CHUNK = 65536, RUN = 32, CTRL_D = 4 };
 
 static unsigned char chunk[CHUNK];
 static char line[4 * CHUNK + 256]; /* a repr, and what stands around it */
@@ -49,11 +49,11 @@ static int local;                  /* run by hand at a terminal, not by sshd */
 static_assert(sizeof(line) >= sizeof(HEAD) + 4 * CHUNK + 2 + sizeof(TAIL),
     "the longest answer must fit");
 
-/* How each byte is written: in four chars, of which only size[] count. */
+/* How each byte is written: in four chars, of which only size[] count. repr() sets '. */
 #define X16(n) n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
 #define HEX(h) "\\x" h "0\\x" h "1\\x" h "2\\x" h "3\\x" h "4\\x" h "5\\x" h "6\\x" h \
 	"7\\x" h "8\\x" h "9\\x" h "a\\x" h "b\\x" h "c\\x" h "d\\x" h "e\\x" h "f"
-static const char text[] =
+static char text[] =
     "\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t\\t\\n\\n\\x0b\\x0c\\r\\r\\x0e\\x0f"
     HEX("1") "    !!!!\"\"\"\"####$$$$%%%%&&&&''''(((())))****++++,,,,----....////"
     "0000111122223333444455556666777788889999::::;;;;<<<<====>>>>????"
@@ -62,7 +62,7 @@ static const char text[] =
     "````aaaabbbbccccddddeeeeffffgggghhhhiiiijjjjkkkkllllmmmmnnnnoooo"
     "ppppqqqqrrrrssssttttuuuuvvvvwwwwxxxxyyyyzzzz{{{{||||}}}}~~~~\\x7f"
     HEX("8") HEX("9") HEX("a") HEX("b") HEX("c") HEX("d") HEX("e") HEX("f");
-static const unsigned char size[] = {
+static unsigned char size[] = {
 	4, 4, 4, 4, 4, 4, 4, 4, 4, 2, 2, 4, 4, 2, 4, 4, X16(4),
 	X16(1), X16(1), X16(1), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1,
 	X16(1), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4,
@@ -71,9 +71,9 @@ static const unsigned char size[] = {
 static_assert(sizeof(text) == 256 * 4 + 1 && sizeof(size) == 256, "one for each byte");
 
 /*
- * Takes n bytes; gives whether their repr is they themselves between quotes. Where n
- * is a constant, compilers make vector instructions of it, as of has(), because it
- * has no early end. As signed ones, 0x80 and up are below ' '.
+ * Takes n bytes; gives whether their repr is they themselves between quotes. Without
+ * an early end, || or an if, for compilers make vector instructions of that. One up
+ * and as a signed char, all that is not printable is at most ' '.
  */
 static inline int
 is_plain(const unsigned char *bytes, size_t n)
@@ -81,36 +81,14 @@ is_plain(const unsigned char *bytes, size_t n)
 	unsigned char odd = 0;
 
 	for (size_t i = 0; i < n; i++)
-		odd = (unsigned char)(odd | ((signed char)bytes[i] < ' ' ||
-		    bytes[i] == 0x7f || bytes[i] == '\\' || bytes[i] == '\'' ? 0xff : 0));
+		odd = (unsigned char)(odd | ((signed char)(bytes[i] + 1) <= ' ') |
+		    (bytes[i] == '\\') | (bytes[i] == '\''));
 	return !odd;
 }
 
-/* Takes n bytes; gives whether c is among them. */
-static inline int
-has(const unsigned char *bytes, size_t n, char c)
-{
-	unsigned char found = 0;
-
-	for (size_t i = 0; i < n; i++)
-		found = (unsigned char)(found | (bytes[i] == c ? 0xff : 0));
-	return found;
-}
-
-/* Gives the first c from bytes up to end, or end: memchr(), as fast in each libc. */
-static const unsigned char *
-find(const unsigned char *bytes, const unsigned char *end, char c)
-{
-	while (end - bytes >= RUN && !has(bytes, RUN, c))
-		bytes += RUN;
-	while (bytes < end && *bytes != c)
-		bytes++;
-	return bytes;
-}
-
 /*
- * Takes the bytes up to end, quotes only if they need no backslash; writes them to
- * p, at most four chars each. Gives where they end.
+ * Takes the bytes up to end and writes them to p, each as text[] has it. Gives where
+ * they end. Writes up to three chars more.
  */
 static char *
 escape(char *p, const unsigned char *bytes, const unsigned char *end)
@@ -140,19 +118,14 @@ escape(char *p, const unsigned char *bytes, const unsigned char *end)
 static size_t
 repr(char *out, const unsigned char *bytes, size_t n)
 {
-	const unsigned char *const end = bytes + n, *stop = find(bytes, end, '\'');
-	const char quote = stop < end && find(bytes, end, '"') == end ? '"' : '\'';
+	const char quote = memchr(bytes, '\'', n) != NULL &&
+	    memchr(bytes, '"', n) == NULL ? '"' : '\'';
 	char *p = out;
 
+	text[4 * '\''] = quote == '"' ? '\'' : '\\';
+	size['\''] = quote == '"' ? 1 : 2;
 	*p++ = quote;
-	while (stop < end && quote == '\'') {
-		p = escape(p, bytes, stop);
-		*p++ = '\\';
-		*p++ = quote;
-		bytes = stop + 1;
-		stop = find(bytes, end, quote);
-	}
-	p = escape(p, bytes, end);
+	p = escape(p, bytes, bytes + n);
 	*p++ = quote;
 	return (size_t)(p - out);
 }
@@ -324,11 +297,8 @@ static size_t
 repr_in_place(char *out, size_t n)
 {
 	const unsigned char *const bytes = (unsigned char *)out + 1;
-	size_t plain = 0;
 
-	while (plain + BLOCK <= n && is_plain(bytes + plain, BLOCK))
-		plain += BLOCK;
-	if (plain > 0 && plain + BLOCK > n && is_plain(bytes + n - BLOCK, BLOCK)) {
+	if (is_plain(bytes, n)) {
 		out[0] = out[n + 1] = '\'';
 		return n + 2;
 	}
@@ -348,6 +318,7 @@ serve(int tty)
 	for (;;) {
 		const ssize_t n = read(STDIN_FILENO, start + 1, CHUNK);
 		char *end;
+		int last;
 
 		if (n == -1 && errno == EINTR)
 			continue;
@@ -355,10 +326,11 @@ serve(int tty)
 			leave(0);
 		if (n == -1)
 			fail(1, "standard input", NULL, strerror(errno));
+		last = local && n == 1 && start[1] == CTRL_D;
 		end = stpcpy(start + repr_in_place(start, (size_t)n), TAIL);
 		if (write_all(STDOUT_FILENO, line, (size_t)(end - line)) == -1)
 			fail(1, "standard output", NULL, strerror(errno));
-		if (local && n == 1 && chunk[0] == CTRL_D)
+		if (last)
 			leave(0);
 	}
 }

@@ -217,7 +217,7 @@ by_hand='exec 4<&0; stty -g >"$2/before"; "$1" <&4 2>"$2/err" & echo $! >"$2/pid
 	wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
 
 @test "by hand it says how to leave, Ctrl-D leaves, and the terminal is as it was" {
-	printf "78\t'x'\n0478\t'\\\\x04x'\n04\t'\\\\x04'\n\tend\n" | on_a_pty "$by_hand"
+	printf "78\t'x'\n0478\t'\\\\x04x'\n78\t'x'\n04\t'\\\\x04'\n\tend\n" | on_a_pty "$by_hand"
 	same "echo-shell: Ctrl-D leaves" "$(cat "$work/err")"
 	same 0 "$(cat "$work/status")"
 	same "$(cat "$work/before")" "$(cat "$work/after")"
