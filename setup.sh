@@ -521,21 +521,31 @@ stop_server() {
 	[ -z "$pid" ] || { kill "$pid" && wait_for [ ! -e "/proc/$pid" ]; }
 }
 
-# Logs in over loopback with the password, as anyone would, and compares what
-# comes back. ssh asks this script for the password: see main.
+# Runs ssh for demo over loopback, as anyone would. It asks this script for the
+# password: see main.
+ssh_demo() {
+	ECHO_SHELL_PASSWORD=$password SSH_ASKPASS=$here/setup.sh SSH_ASKPASS_REQUIRE=force \
+		ssh -q -F none -p "$port" -o "UserKnownHostsFile=$work/known_hosts" \
+		-o StrictHostKeyChecking=yes -o NumberOfPasswordPrompts=1 \
+		-o ConnectTimeout=10 -o ServerAliveInterval=5 "$@" demo@127.0.0.1 \
+		>"$work/answer" 2>"$work/output"
+}
+
+# Logs in with $password, without and with a terminal, and compares what comes back.
 check_login() {
-	sent='setup \xff\r'
 	printf '[127.0.0.1]:%s %s\n' "$port" "$(cat "$own/ssh_host_key.pub")" \
 		>"$work/known_hosts"
-	printf 'setup \377\r' |
-		ECHO_SHELL_PASSWORD=$1 SSH_ASKPASS=$here/setup.sh SSH_ASKPASS_REQUIRE=force \
-			ssh -q -F none -p "$port" -o "UserKnownHostsFile=$work/known_hosts" \
-			-o StrictHostKeyChecking=yes -o NumberOfPasswordPrompts=1 \
-			-o ConnectTimeout=10 -o ServerAliveInterval=5 demo@127.0.0.1 \
-			>"$work/answer" 2>"$work/output" ||
+	printf 'setup \377\r' | ssh_demo ||
 		die "the server is up but demo cannot log in: $(last_line "$work/output")"
-	printf "echo: '%s'\\r\\n" "$sent" | cmp -s - "$work/answer" ||
+	printf "echo: '%s'\\r\\n" 'setup \xff\r' | cmp -s - "$work/answer" ||
 		die "the server is up but its echo is wrong: $(cat "$work/answer")"
+	# What comes early is echoed, too. Enter ~ . ends ssh, with a status that is none.
+	{
+		printf setup
+		wait_for grep -qs "echo: 'setup'" "$work/answer" || :
+		printf '\r~.'
+	} | ssh_demo -tt || grep -q "echo: 'setup'" "$work/answer" ||
+		die "the server is up but gives demo no terminal: $(server_log || last_line "$work/output")"
 }
 
 # --- the commands -----------------------------------------------------------
@@ -673,7 +683,7 @@ install_server() {
 		step "giving demo a password and logging in with it"
 		password=$(random_password)
 		set_password demo "$password" random
-		check_login "$password"
+		check_login
 	fi
 	undo=
 	summary
@@ -845,13 +855,14 @@ status() {
 	[ "$well" = yes ] || die "not all is well"
 }
 
-# Prints the last line of the server's log; fails where there is none.
+# Prints the last line of the server's log, but for those of a logout after a failure;
+# fails where there is none.
 server_log() {
 	if systemd_runs; then
-		journalctl -q -n 1 -o cat -u echo-shell.service
+		journalctl -q -n 3 -o cat -u echo-shell.service
 	else
-		tail -n 1 "$logfile"
-	fi 2>/dev/null | grep .
+		tail -n 3 "$logfile"
+	fi 2>/dev/null | grep -v logout | tail -n 1 | grep .
 }
 
 summary() {

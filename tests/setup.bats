@@ -105,8 +105,8 @@ refuses() {
 }
 
 @test "a port that is none or is taken is refused" {
-	for port in 0 02022 65536 99999999 ssh -1 '2022 '; do
-		refuses "PORT=$port is not a port" PORT="$port"
+	for bad in 0 02022 65536 99999999 ssh -1 '2022 '; do
+		refuses "PORT=$bad is not a port" PORT="$bad"
 	done
 	mkdir -p "$work/sshd"
 	in_machine sh -c "mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N '' -f '$work/sshd/key'
@@ -170,6 +170,28 @@ refuses() {
 	fails in_machine getent group echo-shell
 	# shellcheck disable=SC2016 # expanded in the machine
 	fails in_machine sh -c 'kill -0 "$(cat /run/echo-shell.pid)"'
+}
+
+@test "what the unit leaves root of its powers is enough for a terminal, wherever the system is strict" {
+	server_up
+	powers=$(sed -n 's/^CapabilityBoundingSet=/-all /p' "$top/sshd_config.d/port-2022/echo-shell.service" |
+		tr 'A-Z ' 'a-z,' | sed 's/cap_/+/g')
+	has "$powers" "-all,+"
+	# systemd mounts ptys with mode 600, and Fedora has a shadow that is closed to root.
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine unshare --mount sh -c 'cp /etc/shadow /run/shadow && chmod 0 /run/shadow && mount --bind /run/shadow /etc/shadow &&
+		mount -t devpts -o newinstance,mode=600,ptmxmode=666 devpts /dev/pts &&
+		exec setpriv --bounding-set="$0" --no-new-privs "$(command -v sshd)" -D -e -f /etc/ssh/echo-shell/sshd_config \
+			-o Port=2044 -o PidFile=/run/powers.pid' "$powers" >"$work/powers" 2>&1 &
+	wait_for in_machine test -s /run/powers.pid
+	mkfifo "$dir/in"
+	client ssh -tt -F "$work/ssh_config" -p 2044 demo <>"$dir/in" >"$dir/out" 2>/dev/null 3>&- &
+	printf k >"$dir/in"
+	wait_for grep "echo: 'k'" "$dir/out" || {
+		cat "$work/powers"
+		return 1
+	}
+	in_machine kill "$(in_machine cat /run/powers.pid)"
 }
 
 @test "the system's sshd is reloaded, keeps demo out, and is for others what it was" {
