@@ -196,9 +196,11 @@ install_packages() {
 		programs="$programs ${pair%%:*}"
 		packages="$packages $(echo "${pair#*:}" | tr , ' ')"
 	done
-	# No must: without it the program is built with the C library that is here.
+	# No must: without it the program is built with the C library that is here. Of no
+	# use where it is built already.
 	wanted=
-	have musl-gcc || ! have apt-get || wanted=' musl-tools'
+	have musl-gcc || ! have apt-get || make -q -C "$here" echo-shell >/dev/null 2>&1 ||
+		wanted=' musl-tools'
 	[ -n "$packages$wanted" ] || return 0
 	have apt-get || die "missing here:$programs; install them and run this again"
 	step "installing$packages$wanted"
@@ -510,13 +512,17 @@ start_server() {
 	wait_for server_runs
 }
 
+# Takes a unit's file; stops the unit, and its start at boot.
+end_unit() {
+	[ -e "$1" ] || return 0
+	systemctl -q disable "${1##*/}"
+	! systemd_runs || systemctl stop "${1##*/}"
+}
+
 # Ends the listener, and its start at boot; open sessions go on.
 stop_server() {
-	for file in "$unit" "$socket"; do
-		[ -e "$file" ] || continue
-		systemctl -q disable "${file##*/}"
-		! systemd_runs || systemctl stop "${file##*/}"
-	done
+	end_unit "$socket" # first: it would start the service for the next connection
+	end_unit "$unit"
 	pid=$(server_pid)
 	[ -z "$pid" ] || { kill "$pid" && wait_for [ ! -e "/proc/$pid" ]; }
 }
@@ -607,12 +613,7 @@ check_machine() {
 	else
 		ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
 	fi
-	takes_socket=
-	! grep -qE 'LISTEN_FDS|sd_listen_fds' "$sshd" || takes_socket=yes
-	no_ipv6=
-	[ -e /proc/net/tcp6 ] || no_ipv6=yes
-	for file in echo-shell.conf port-2022/sshd_config port-2022/keep-out.conf \
-		port-2022/banner port-2022/echo-shell.service port-2022/echo-shell.socket; do
+	for file in echo-shell.conf port-2022/sshd_config port-2022/keep-out.conf port-2022/banner; do
 		render "$file" >"$work/${file#*/}"
 	done
 	sed "s|$own/ssh_host_key|$work/key|; s|$own|$work|" "$work/sshd_config" >"$work/config"
@@ -620,6 +621,21 @@ check_machine() {
 		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
 	step "building"
 	try build make -C "$here" echo-shell
+}
+
+# Makes the units, with a socket where this sshd takes one; not where an
+# administrator has it listen elsewhere, which a socket would overrule. Asked of the
+# configuration that is in force: see put.
+make_units() {
+	takes_socket=
+	listens=$("$sshd" -T -f "$own/sshd_config" 2>"$work/output" |
+		awk 'tolower($1) == "listenaddress" { print $2 }' | sort | tr '\n' ' ')
+	[ "$listens" != "0.0.0.0:$port [::]:$port " ] ||
+		! grep -qE 'LISTEN_FDS|sd_listen_fds' "$sshd" || takes_socket=yes
+	no_ipv6=
+	[ -e /proc/net/tcp6 ] || no_ipv6=yes
+	render port-2022/echo-shell.service >"$work/echo-shell.service"
+	render port-2022/echo-shell.socket >"$work/echo-shell.socket"
 }
 
 # Takes the file that locks the system's sshd; puts it there, the program and the
@@ -667,8 +683,17 @@ install_server() {
 	put "$work/banner" "$own/banner" 644
 	if systemd_runs; then
 		later 'systemctl daemon-reload'
+		make_units
 		put "$work/echo-shell.service" "$unit" 644
-		[ -z "$takes_socket" ] || put "$work/echo-shell.socket" "$socket" 644
+		if [ -n "$takes_socket" ]; then
+			there=
+			[ ! -e "$socket" ] || there=yes
+			put "$work/echo-shell.socket" "$socket" 644
+			[ -n "$there" ] || later "end_unit '$socket'"
+		elif [ -e "$socket" ]; then
+			try "stop ${socket##*/}" end_unit "$socket" # the service starts without it
+			take_off "$socket"
+		fi
 	fi
 	if [ -n "$changed" ] || ! server_runs; then
 		step "starting the server on port $port"

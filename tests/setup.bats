@@ -194,6 +194,81 @@ refuses() {
 	in_machine kill "$(in_machine cat /run/powers.pid)"
 }
 
+# A stand-in for systemd, which runs in no namespace: it does for the two units what
+# setup.sh asks for, with a socket if there is one. The next start fails where /run/fail
+# is. As by a client that is there at every moment, a service that is stopped before its
+# socket is started again, and /run/again tells.
+systemd_up() {
+	in_machine mkdir -p /run/systemd/system /etc/systemd/system
+	mkdir "$work/bin"
+	cat >"$work/bin/systemctl" <<-'END'
+		#!/bin/sh
+		[ "$1" != -q ] || shift
+		verb=$1
+		shift
+		for unit in "$@"; do
+			[ -e "/etc/systemd/system/$unit" ] || exit 1
+		done
+		case "$verb $*" in
+		enable*) for unit in "$@"; do : >"/run/enabled.$unit"; done ;;
+		disable*) for unit in "$@"; do rm -f "/run/enabled.$unit"; done ;;
+		stop*.socket) rm -f /run/open ;;
+		esac
+		case "$verb $*" in
+		stop*.service*)
+			[ ! -e /run/main ] || kill "$(cat /run/main)"
+			rm -f /run/main
+			[ -e /run/open ] || exit 0
+			: >/run/again
+			;;
+		start*)
+			[ ! -e /run/fail ] || { rm /run/fail; exit 1; }
+			;;
+		*) exit 0 ;;
+		esac
+		set -- $(sed -n 's/^ExecStart=//p' /etc/systemd/system/echo-shell.service)
+		if [ -e /run/enabled.echo-shell.socket ]; then
+			: >/run/open
+			set -- tests/bench listen "$(sed -n 's/^ListenStream=0.0.0.0://p' /etc/systemd/system/echo-shell.socket)" -- "$@"
+		fi
+		"$@" >/run/log 2>&1 3>&- &
+		echo $! >/run/main
+	END
+	chmod 755 "$work/bin/systemctl"
+}
+
+# Prints what listens on port 2022, whether the socket's unit is there and
+# enabled, and what a login gets.
+listening() {
+	# shellcheck disable=SC2016 # awk's
+	in_machine awk '$4 == "0A" && $2 ~ /:07E6$/ { print $2 }' /proc/net/tcp | tr '\n' ' '
+	in_machine sh -c 'ls /etc/systemd/system/echo-shell.socket /run/enabled.echo-shell.socket' 2>/dev/null | tr '\n' ' '
+	printf k | client ssh -F "$work/ssh_config" demo | tr -d '\r'
+}
+
+@test "a socket of systemd's is used, but for an administrator's ListenAddress; a failure goes back to what was" {
+	[ -z "${TEST_HERE-}" ] || skip "takes systemd's place: only in namespaces"
+	socket='/etc/systemd/system/echo-shell.socket /run/enabled.echo-shell.socket '
+	grep -qE "LISTEN_FDS|sd_listen_fds" "$(command -v sshd)" || socket= # this one takes none
+	systemd_up
+	PATH=$work/bin:$PATH
+	server_up
+	all="00000000:07E6 ${socket}echo: 'k'"
+	same "$all" "$(listening)"
+	in_machine sed -i 's/^Port.*/&\nListenAddress 127.0.0.1/' /etc/ssh/echo-shell/sshd_config
+	in_machine ./setup.sh
+	same "0100007F:07E6 echo: 'k'" "$(listening)"
+	in_machine sed -i /^ListenAddress/d /etc/ssh/echo-shell/sshd_config
+	in_machine touch /run/fail
+	fails in_machine ./setup.sh
+	same "00000000:07E6 echo: 'k'" "$(listening)"
+	in_machine ./setup.sh
+	same "$all" "$(listening)"
+	in_machine ./setup.sh uninstall
+	same "" "$(listening)"
+	fails in_machine test -e /run/again
+}
+
 @test "the system's sshd is reloaded, keeps demo out, and is for others what it was" {
 	[ -z "${TEST_HERE-}" ] || [ ! -e /run/sshd.pid ] || skip "this machine's own sshd runs"
 	in_machine useradd -M -d / -s /bin/sh "stranger$$"
