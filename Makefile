@@ -12,14 +12,16 @@ HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
 	-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 # The first that works; another CC than the default is taken as it is. Static: it
 # starts sooner, and nothing of it is preloaded. musl: a session's program has 40 KiB
-# to itself, with glibc 100 (make bench); it comes without the kernel's headers.
+# to itself, with glibc 100 (make bench); it comes without the kernel's headers, and
+# makes nothing that is both static and position-independent.
 MUSL = musl-gcc -static -idirafter /usr/include \
 	-idirafter /usr/include/$$($(CC) -print-multiarch 2>/dev/null)
 
 all: echo-shell
 
 echo-shell: echo-shell.c Makefile
-	@builds() { \
+	@trap 'rm -f $@.$$$$' EXIT; \
+	builds() { \
 		printf '#ifdef __linux__\n#include <linux/seccomp.h>\n#endif\nint main(void) { return 0; }\n' | \
 		"$$@" $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -x c -o $@.$$$$ - 2>/dev/null; \
 	}; \
@@ -82,6 +84,6 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/echo-shell
 
 clean:
-	rm -f echo-shell $(DRIVERS)
+	rm -f echo-shell $(DRIVERS) tests/crash-*
 
 .PHONY: all drivers test bench soak fuzz analyze lint install uninstall clean

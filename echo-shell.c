@@ -112,8 +112,8 @@ escape(char *p, const unsigned char *bytes, const unsigned char *end)
 }
 
 /*
- * Takes n bytes and writes their repr, as Python 2.7 has it, to out, no NUL.
- * Gives its length, at most 4 * n + 2. Cannot fail.
+ * Takes n bytes and writes their repr, as Python 2.7 has it, to out, no NUL; sets
+ * text[] and size[] for it. Gives its length, at most 4 * n + 2. Cannot fail.
  */
 static size_t
 repr(char *out, const unsigned char *bytes, size_t n)
