@@ -34,7 +34,10 @@ if [ "${1-}" = fuzz ]; then
 	if sanitized clang tests/fuzz.c -fsanitize=fuzzer -DLIBFUZZER; then
 		"$built" -seed=2022 -runs="$FUZZ" -max_len=300 -artifact_prefix=tests/ -verbosity=0 -print_final_stats=1
 	else
-		sanitized "${CC:-cc}" tests/fuzz.c
+		sanitized "${CC:-cc}" tests/fuzz.c || {
+			echo "fuzz: ${CC:-cc} has no sanitizers here: install gcc's or clang's" >&2
+			exit 1
+		}
 		"$built" "$FUZZ"
 	fi
 	exit

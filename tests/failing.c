@@ -21,7 +21,7 @@ static const struct {
 	int number;
 } errors[] = {
 	{ "EINTR", EINTR }, { "EAGAIN", EAGAIN }, { "EIO", EIO }, { "EBADF", EBADF },
-	{ "EPIPE", EPIPE }, { "ENOSPC", ENOSPC },
+	{ "EPIPE", EPIPE }, { "ENOSPC", ENOSPC }, { "EINVAL", EINVAL },
 };
 
 static char call[16], how[16];

@@ -250,3 +250,21 @@ served() {
 serving() {
 	[ "$(served | wc -l)" = "$1" ]
 }
+
+# Whether the account has no process, be it sshd's.
+nobody_home() {
+	# shellcheck disable=SC2016 # expanded in the machine
+	! in_machine sh -c 'grep -lE "^Uid:.($(id -u demo))\b" /proc/[0-9]*/status' 2>/dev/null
+}
+
+# Takes further options of ssh; tries to log in, until it succeeds or it could do so
+# long since (LoginGraceTime). Says how it went.
+good_login() {
+	local tries=0 begun=$SECONDS
+
+	until [ "$(printf hi | ssh_demo "$@" demo 2>/dev/null)" = "echo: 'hi'"$'\r' ]; do
+		tries=$((tries + 1))
+		[ $((SECONDS - begun)) -lt 35 ] || return
+	done
+	echo "in after $tries refusals, $((SECONDS - begun)) s"
+}

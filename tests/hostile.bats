@@ -63,17 +63,6 @@ teardown() {
 	wait_for serving 0
 }
 
-# Tries to log in, until it succeeds or LoginGraceTime is over; says how it went.
-good_login() {
-	local tries=0 begun=$SECONDS
-
-	until [ "$(printf hi | ssh_demo demo 2>"$dir/err")" = "echo: 'hi'"$'\r' ]; do
-		tries=$((tries + 1))
-		[ $((SECONDS - begun)) -lt 30 ] || return
-	done
-	echo "a good login got in after $tries refusals and $((SECONDS - begun)) s"
-}
-
 # Prints how many connections the server has, logged in or not yet.
 connections() {
 	in_machine awk -v port="$(printf ':%04X$' "$port")" '$2 ~ port && $4 == "01" { n++ } END { print n + 0 }' /proc/net/tcp
@@ -87,7 +76,7 @@ at_most() {
 	client bash -c 'for ((i = 0; i < 500; i++)); do exec {fd}<>"/dev/tcp/127.0.0.1/$0"; done
 		: >"$1/connected"; exec sleep 1000' "$port" "$dir" &
 	wait_for [ -e "$dir/connected" ]
-	good_login
+	good_login -T
 	# Where sshd knows a limit by address, they have taken no more than that.
 	! in_machine sshd -T | grep -qi ^persourcemaxstartups || wait_for at_most 50
 	[ "$(connections)" -gt 20 ]
@@ -101,7 +90,7 @@ at_most() {
 	for ((i = 0; i < 40; i++)); do
 		PASSWORD=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
 	done
-	good_login
+	good_login -T
 	wait_for at_most 0
 }
 
@@ -170,10 +159,6 @@ reload() {
 
 listens() {
 	in_machine grep -q "$(printf ':%04X .* 0A ' "$port")" /proc/net/tcp
-}
-
-nobody_home() {
-	! in_machine sh -c 'grep -lE "^Uid:.($(id -u demo))\b" /proc/[0-9]*/status' 2>/dev/null
 }
 
 @test "a client that is cut off is gone with all its processes, an idle one stays, ssh -N does not" {

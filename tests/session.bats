@@ -214,8 +214,3 @@ forward() {
 	in_machine sh -c 'kill -KILL $(grep -lx ssh /proc/[0-9]*/comm | cut -d/ -f3)'
 	wait_for nobody_home
 }
-
-nobody_home() {
-	# shellcheck disable=SC2016 # expanded in the machine
-	! in_machine sh -c 'grep -lE "^Uid:.($(id -u demo))\b" /proc/[0-9]*/status' 2>/dev/null
-}

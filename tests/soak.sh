@@ -16,7 +16,6 @@ sessions=${SESSIONS-400}
 exec 2> >(grep -v ' Killed ' >&2) # bash tells of each client that is killed in the end
 ulimit -n "$(ulimit -Hn)"
 
-# shellcheck disable=SC2016 # for awk and for inner shells
 # Takes what they are, and pids on stdin; prints how many, and what memory each has:
 # all that is its own, and its part of what is shared.
 memory() {
@@ -75,18 +74,6 @@ in_machine sh -c 'kill -HUP "$(cat /run/echo-shell.pid)"'
 
 held both 1 200 "$sessions"
 held pty 10 100 "$sessions"
-
-# Tries to log in, by further options of ssh, until it succeeds or 45 s are over.
-good_login() {
-	local begun=$SECONDS tries=0
-
-	until [ "$(printf hi | ssh_demo "$@" demo 2>/dev/null)" = "echo: 'hi'"$'\r' ]; do
-		tries=$((tries + 1))
-		[ $((SECONDS - begun)) -lt 45 ] || return
-		sleep 0.5
-	done
-	echo "in after $tries refusals, $((SECONDS - begun)) s"
-}
 
 dir=$(mktemp -d "$work/test.XXXXXX")
 : >"$dir/clients"

@@ -17,7 +17,8 @@
  *         its place, "any" allows any lines that give the bytes back, and "end"
  *         none: PROGRAM must leave
  * pairs   every pair of bytes
- * sizes   around every boundary, each of printable, unprintable and mixed bytes
+ * sizes   around every boundary, each of printable, unprintable and mixed bytes, and
+ *         of printable ones but for the last or the middle one
  * random  2,000 chunks of up to 8 KiB, always the same
  */
 #define _XOPEN_SOURCE 700
@@ -199,14 +200,17 @@ sizes(void)
 		CHUNK + 1 };
 	static unsigned char bytes[CHUNK + 1];
 
-	for (size_t kind = 0; kind < 3; kind++) {
+	for (size_t kind = 0; kind < 5; kind++) {
 		for (size_t i = 0; i < sizeof(bytes); i++)
-			bytes[i] = (unsigned char)(kind == 0 ? 'a' : kind == 1 ? 0xff : i * 7);
+			bytes[i] = (unsigned char)(kind == 1 ? 0xff : kind == 2 ? i * 7 : 'a');
 		for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++) {
+			const size_t odd = kind == 3 ? size[i] - 1 : size[i] / 2;
 			/* of a longer packet, the kernel drops what one read leaves */
 			const size_t m = transport == 's' && size[i] > CHUNK ? CHUNK : size[i];
 
+			bytes[odd] = kind < 3 ? bytes[odd] : 0x1b;
 			exchange(bytes, size[i], m, NULL);
+			bytes[odd] = kind < 3 ? bytes[odd] : 'a';
 		}
 	}
 }
