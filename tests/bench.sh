@@ -4,7 +4,8 @@
 # Measures, as root, and prints one table:
 #
 #   make bench                              all rows; each number is the median of
-#                                           10 runs, between its lowest and highest
+#                                           10 runs, or 30 where they are short,
+#                                           between its lowest and highest
 #   make bench ROWS="text setup" RUNS=3     these rows only, and fewer runs
 #
 # What is compared runs in turn, so that whatever else the machine does falls on
@@ -29,8 +30,12 @@ answer=$'echo: \'k\'\r\n'
 # cat says by echo-shell's first line that it is there, and raw.
 cat="stty raw -echo; printf \"echo: 'k'\\r\\n\"; exec cat"
 runs=$(seq "$RUNS")
+often=$(seq $((3 * RUNS))) # where a run is short and noisy
 # The client's own choice takes up to half of a login, and makes nothing else slower.
 cheap=(-o KexAlgorithms=curve25519-sha256)
+# What our server has for environment: malloc's settings.
+environment=$(sed -n 's/^Environment=//p' "$BATS_TEST_DIRNAME/../sshd_config.d/port-2022/echo-shell.service")
+with=
 stock_port=2030 conch_port=2031 socket_port=2032
 status=0
 
@@ -95,12 +100,11 @@ stock_up() {
 # Our server once more, on a socket such as systemd would give it, with what its unit
 # has for environment.
 socket_up() {
-	local sshd environment
+	local sshd
 
 	sshd=$(in_machine sh -c 'command -v sshd')
 	socket=
 	in_machine grep -qE "LISTEN_FDS|sd_listen_fds" "$sshd" || return 0
-	environment=$(sed -n 's/^Environment=//p' "$top/sshd_config.d/port-2022/echo-shell.service" | tr -d \")
 	# shellcheck disable=SC2086 # a list of words
 	client tests/bench listen "$socket_port" -- env $environment "$sshd" -D -e \
 		-f /etc/ssh/echo-shell/sshd_config -o PidFile=/run/socket.pid >"$work/socket" 2>&1 &
@@ -129,7 +133,8 @@ failed() {
 }
 
 # The same for ssh as a user of a port: a name, the user, the port, mode and arguments,
-# "--" and options. A client that hides the time of keys would show its own clock.
+# "--" and options. $with is for its environment. A client that hides the time of keys
+# would show its own clock.
 session() {
 	local name=$1 user=$2 to=$3 mode=()
 
@@ -139,7 +144,8 @@ session() {
 		shift
 	done
 	shift
-	sample "$name" "${mode[@]}" -- ssh -F "$work/ssh_config" -o IgnoreUnknown=ObscureKeystrokeTiming \
+	# shellcheck disable=SC2086 # a list of words
+	sample "$name" "${mode[@]}" -- env $with ssh -F "$work/ssh_config" -o IgnoreUnknown=ObscureKeystrokeTiming \
 		-o ObscureKeystrokeTiming=no -p "$to" "$@" "$user@demo"
 }
 
@@ -189,7 +195,7 @@ row() {
 # The program alone. The yardstick writes as much as the repr is long: of text one
 # byte for one, of random bytes 735 for 256.
 text() {
-	for _ in $runs; do
+	for _ in $often; do
 		sample text pipe text 256 -- "$program"
 		sample text-copy pipe text 256 -- tests/bench copy 256
 	done
@@ -197,7 +203,7 @@ text() {
 }
 
 random() {
-	for _ in $runs; do
+	for _ in $often; do
 		sample random pipe random 64 -- "$program"
 		sample random-copy pipe random 64 -- tests/bench copy 735
 	done
@@ -207,7 +213,7 @@ random() {
 # A key and its whole answer, to which cat's is the key. The client is in both, so
 # the second row leaves out client and sshd: a pty, and nothing else.
 roundtrip() {
-	for _ in $runs; do
+	for _ in $often; do
 		session roundtrip demo "$port" keys 1000 "$answer" -- -tt "${cheap[@]}"
 		session roundtrip-cat bench-cat "$port" keys 1000 k -- -tt "${cheap[@]}"
 		sample roundtrip-direct keys-tty 1000 "$answer" -- env SSH_CONNECTION=none "$program"
@@ -218,15 +224,22 @@ roundtrip() {
 	row "  without ssh and sshd" roundtrip-direct cat roundtrip-direct-cat -
 }
 
+# While its buffers grow, a client with glibc's malloc is busier with that than with
+# the bytes; in the last row it has our server's settings.
 bulk() {
 	for _ in $runs; do
 		session bulk demo "$port" bulk 16 -- -T "${cheap[@]}"
 		session bulk-stock bench-stock "$stock_port" bulk 16 -- -T "${cheap[@]}"
 		session bulk-copy bench-copy "$port" bulk 16 -- -T "${cheap[@]}"
 		[ -z "$conch" ] || session bulk-conch demo "$conch_port" bulk 16 -- -T "${cheap[@]}"
+		with=$environment
+		session bulk-malloc demo "$port" bulk 16 -- -T "${cheap[@]}"
+		session bulk-malloc-stock bench-stock "$stock_port" bulk 16 -- -T "${cheap[@]}"
+		with=
 	done
 	row "bulk without a pty, MB/s" bulk stock bulk-stock ">= 2" bulk-conch
 	row "  beside our sshd alone" bulk "no repr" bulk-copy ">= 0.95"
+	row "  client with malloc's settings" bulk-malloc stock bulk-malloc-stock -
 }
 
 pty() {
@@ -238,10 +251,9 @@ pty() {
 	row "bulk with a pty, MB/s" pty stock pty-stock ">= 3" pty-conch
 }
 
-# From the start of ssh to the first whole line, with password and pty. Three for
-# each run: it is noisy.
+# From the start of ssh to the first whole line, with password and pty.
 setup() {
-	for _ in $runs $runs $runs; do
+	for _ in $often; do
 		session setup demo "$port" setup -- -tt
 		session setup-stock bench-stock "$stock_port" setup -- -tt
 		[ -z "$socket" ] || session setup-socket demo "$socket_port" setup -- -tt
