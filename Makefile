@@ -31,8 +31,9 @@ echo-shell: echo-shell.c Makefile
 	done; \
 	for flag in $(HARDEN); do \
 		builds $$cc -Werror $$flag && cc="$$cc $$flag"; \
-	done; set -x; \
-	$$cc -std=c17 $(WARN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ echo-shell.c && mv -f $@.$$$$ $@
+	done; \
+	(set -x; $$cc -std=c17 $(WARN) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@.$$$$ echo-shell.c) && \
+		mv -f $@.$$$$ $@
 
 DRIVERS = tests/talk tests/sandbox tests/channels tests/bench tests/dynamic tests/failing
 
