@@ -38,8 +38,7 @@
 #endif
 #endif
 
-/* CHUNK: the most that one read() takes. RUN: what escape() looks at in one go. */
-enum { CHUNK = 65536, RUN = 32, CTRL_D = 4 };
+enum { CHUNK = 65536 /* the most that one read() takes */, CTRL_D = 4 };
 
 static unsigned char chunk[CHUNK];
 static char line[4 * CHUNK + 256]; /* a repr, and what stands around it */
@@ -75,7 +74,7 @@ static_assert(sizeof(text) == 256 * 4 + 1 && sizeof(size) == 256, "one for each 
  * an early end, || or an if, for compilers make vector instructions of that. One up
  * and as a signed char, all that is not printable is at most ' '.
  */
-static inline int
+static int
 is_plain(const unsigned char *bytes, size_t n)
 {
 	unsigned char odd = 0;
@@ -84,31 +83,6 @@ is_plain(const unsigned char *bytes, size_t n)
 		odd = (unsigned char)(odd | ((signed char)(bytes[i] + 1) <= ' ') |
 		    (bytes[i] == '\\') | (bytes[i] == '\''));
 	return !odd;
-}
-
-/*
- * Takes the bytes up to end and writes them to p, each as text[] has it. Gives where
- * they end. Writes up to three chars more.
- */
-static char *
-escape(char *p, const unsigned char *bytes, const unsigned char *end)
-{
-	while (bytes < end) {
-		const unsigned char *const stop = end - bytes < RUN ? end : bytes + RUN;
-
-		if (stop - bytes == RUN && is_plain(bytes, RUN)) {
-			memcpy(p, bytes, RUN);
-			p += RUN;
-			bytes = stop;
-		}
-		for (; bytes < stop; bytes++) {
-			const size_t byte = *bytes;
-
-			memcpy(p, text + 4 * byte, 4); /* always four: no branch */
-			p += size[byte];
-		}
-	}
-	return p;
 }
 
 /*
@@ -125,7 +99,10 @@ repr(char *out, const unsigned char *bytes, size_t n)
 	text[4 * '\''] = quote == '"' ? '\'' : '\\';
 	size['\''] = quote == '"' ? 1 : 2;
 	*p++ = quote;
-	p = escape(p, bytes, bytes + n);
+	for (size_t i = 0; i < n; i++) {
+		memcpy(p, text + 4 * bytes[i], 4); /* always four: no branch */
+		p += size[bytes[i]];
+	}
 	*p++ = quote;
 	return (size_t)(p - out);
 }
