@@ -265,6 +265,7 @@ good_login() {
 	until [ "$(printf hi | ssh_demo "$@" demo 2>/dev/null)" = "echo: 'hi'"$'\r' ]; do
 		tries=$((tries + 1))
 		[ $((SECONDS - begun)) -lt 35 ] || return
+		sleep 0.5
 	done
 	echo "in after $tries refusals, $((SECONDS - begun)) s"
 }
