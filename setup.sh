@@ -168,6 +168,11 @@ server_runs() {
 	[ -n "$(server_pid)" ]
 }
 
+# Whether systemd holds our socket, be the server up or down.
+socket_is_open() {
+	systemd_runs && systemctl -q is-active "${socket##*/}"
+}
+
 server_is_installed() {
 	[ -e "$own/sshd_config" ]
 }
@@ -303,7 +308,7 @@ take_off() {
 		else
 			saved=$1.saved
 			while [ -e "$saved" ]; do saved=$saved~; done
-			later "[ ! -e '$saved' ] || mv -f '$saved' '$1'"
+			later "[ ! -e '$saved' ] || mv -f '$saved' '$1'; note '$1' $(awk -v name="$1" '$NF == name { print $1, $2 }' "$record")"
 			try "take off $1" cp -p "$1" "$saved"
 			step "kept a copy of $1, which was changed since it was put there: $saved"
 		fi
@@ -490,14 +495,19 @@ restore_account() {
 
 # --- the dedicated server ---------------------------------------------------
 
+# Has the server start at boot.
+enable_units() {
+	units=echo-shell.service
+	[ ! -e "$socket" ] || units="$units echo-shell.socket"
+	# shellcheck disable=SC2086 # a list of words
+	systemctl daemon-reload && systemctl -q enable $units
+}
+
 start_server() {
 	if systemd_runs; then
-		units=echo-shell.service
-		[ ! -e "$socket" ] || units="$units echo-shell.socket"
 		# Not a restart: systemd opens no socket for a service that runs.
 		# shellcheck disable=SC2086 # a list of words
-		systemctl daemon-reload && systemctl -q enable $units &&
-			systemctl stop $units && systemctl start echo-shell.service || return
+		enable_units && systemctl stop $units && systemctl start echo-shell.service || return
 	else
 		stop_server || return
 		log=
@@ -531,27 +541,38 @@ stop_server() {
 # password: see main.
 ssh_demo() {
 	ECHO_SHELL_PASSWORD=$password SSH_ASKPASS=$here/setup.sh SSH_ASKPASS_REQUIRE=force \
-		ssh -q -F none -p "$port" -o "UserKnownHostsFile=$work/known_hosts" \
-		-o StrictHostKeyChecking=yes -o NumberOfPasswordPrompts=1 \
-		-o ConnectTimeout=10 -o ServerAliveInterval=5 "$@" demo@127.0.0.1 \
-		>"$work/answer" 2>"$work/output"
+		ssh -F none -p "$port" -o LogLevel=ERROR -o HostKeyAlias="$group" \
+		-o "UserKnownHostsFile=$work/known_hosts" -o StrictHostKeyChecking=yes \
+		-o NumberOfPasswordPrompts=1 -o ConnectTimeout=10 -o ServerAliveInterval=5 \
+		"$@" "demo@$address" >"$work/answer" 2>"$work/output"
 }
 
-# Logs in with $password, without and with a terminal, and compares what comes back.
+# Logs in with $password, without and with a terminal, and compares what comes back;
+# before it, there may be what an administrator's sshrc prints.
 check_login() {
-	printf '[127.0.0.1]:%s %s\n' "$port" "$(cat "$own/ssh_host_key.pub")" \
-		>"$work/known_hosts"
+	printf '%s %s\n' "$group" "$(cat "$own/ssh_host_key.pub")" >"$work/known_hosts"
+	address=$(listens | sed "s/:$port\$//; s/[][]//g; s/^0.0.0.0\$/127.0.0.1/; s/^::\$/::1/; q")
 	printf 'setup \377\r' | ssh_demo ||
 		die "the server is up but demo cannot log in: $(last_line "$work/output")"
-	printf "echo: '%s'\\r\\n" 'setup \xff\r' | cmp -s - "$work/answer" ||
-		die "the server is up but its echo is wrong: $(cat "$work/answer")"
+	tail -n 1 "$work/answer" >"$work/last"
+	printf "echo: '%s'\\r\\n" 'setup \xff\r' | cmp -s - "$work/last" ||
+		die "the server is up but its echo is wrong: $(cat "$work/last")"
 	# What comes early is echoed, too. Enter ~ . ends ssh, with a status that is none.
 	{
 		printf setup
-		wait_for grep -qs "echo: 'setup'" "$work/answer" || :
+		wait_for answered || wait_for answered || wait_for answered || : # as long as a login may take
 		printf '\r~.'
-	} | ssh_demo -tt || grep -q "echo: 'setup'" "$work/answer" ||
-		die "the server is up but gives demo no terminal: $(server_log || last_line "$work/output")"
+	} | {
+		ssh_demo -tt || :
+		: >"$work/gone"
+	}
+	grep -q "echo: 'setup'" "$work/answer" ||
+		die "the server is up but gives demo no terminal: $(last_line "$work/output") $(server_log || :)"
+}
+
+# Whether the login with a terminal has its answer, or is over.
+answered() {
+	[ -e "$work/gone" ] || grep -qs "echo: 'setup'" "$work/answer"
 }
 
 # --- the commands -----------------------------------------------------------
@@ -572,7 +593,7 @@ check_server() {
 	if getent passwd demo >/dev/null && ! is_ours demo; then
 		die "the account demo exists and is not echo-shell's: rename or remove it first"
 	fi
-	if port_listens "$port" && ! { server_runs && [ "$port" = "$(installed_port)" ]; }; then
+	if port_listens "$port" && ! { [ "$port" = "$(installed_port)" ] && { server_runs || socket_is_open; }; }; then
 		die "port $port is taken: choose another one, PORT=n ./setup.sh"
 	fi
 	if grep -qs ForceCommand "$lock"; then
@@ -619,18 +640,25 @@ check_machine() {
 	sed "s|$own/ssh_host_key|$work/key|; s|$own|$work|" "$work/sshd_config" >"$work/config"
 	"$sshd" -t -f "$work/config" >"$work/output" 2>&1 ||
 		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
+	# One that an administrator changed will be kept. Its host key may be about to come.
+	[ ! -e "$own/sshd_config" ] || unchanged "$own/sshd_config" ||
+		"$sshd" -t -f "$own/sshd_config" -h "$work/key" >"$work/output" 2>&1 ||
+		die "sshd refuses $own/sshd_config: $(last_line "$work/output"); mend it first"
 	step "building"
 	try build make -C "$here" echo-shell
 }
 
+# Prints where the server listens by the configuration that is in force: see put.
+listens() {
+	"$sshd" -T -f "$own/sshd_config" 2>/dev/null |
+		awk 'tolower($1) == "listenaddress" { print $2 }' | sort
+}
+
 # Makes the units, with a socket where this sshd takes one; not where an
-# administrator has it listen elsewhere, which a socket would overrule. Asked of the
-# configuration that is in force: see put.
+# administrator has it listen elsewhere, which a socket would overrule.
 make_units() {
 	takes_socket=
-	listens=$("$sshd" -T -f "$own/sshd_config" 2>"$work/output" |
-		awk 'tolower($1) == "listenaddress" { print $2 }' | sort | tr '\n' ' ')
-	[ "$listens" != "0.0.0.0:$port [::]:$port " ] ||
+	[ "$(listens | tr '\n' ' ')" != "0.0.0.0:$port [::]:$port " ] ||
 		! grep -qE 'LISTEN_FDS|sd_listen_fds' "$sshd" || takes_socket=yes
 	no_ipv6=
 	[ -e /proc/net/tcp6 ] || no_ipv6=yes
@@ -671,7 +699,14 @@ install_server() {
 
 	earlier=$changed
 	changed=
+	if systemd_runs && systemctl -q is-enabled "${unit##*/}" 2>/dev/null; then
+		later enable_units
+	fi
 	! server_runs || later start_server
+	# A run that was cut off changed what a server that runs has not read.
+	! grep -qx 'pending :restart' "$record" || changed=yes
+	later "note :restart"
+	note :restart pending
 	if [ -n "${HOST_KEY-}" ] || [ ! -e "$own/ssh_host_key" ]; then
 		# In this order: where the key is, a run that was cut off left both.
 		put "$work/key.pub" "$own/ssh_host_key.pub" 644
@@ -693,6 +728,7 @@ install_server() {
 		elif [ -e "$socket" ]; then
 			try "stop ${socket##*/}" end_unit "$socket" # the service starts without it
 			take_off "$socket"
+			changed=yes
 		fi
 	fi
 	if [ -n "$changed" ] || ! server_runs; then
@@ -702,6 +738,7 @@ install_server() {
 			die "the server does not come up on port $port: $(server_log || last_line "$work/output")"
 		changed=yes
 	fi
+	note :restart
 
 	password=
 	if ! is_complete demo; then

@@ -105,7 +105,7 @@ undone_after_each_step() {
 }
 
 @test "uninstall: whichever step fails, all is there again" {
-	undone_after_each_step fail './setup.sh' uninstall
+	undone_after_each_step fail './setup.sh && echo "# mine" >>/etc/ssh/echo-shell/sshd_config' uninstall
 }
 
 @test "install: after SIGKILL at any step no account is open, and the same command completes it" {
@@ -172,6 +172,20 @@ undone_after_each_step() {
 		has "$output" "Permission denied"
 		in_machine ./setup.sh uninstall
 	done
+}
+
+@test "install: an upgrade that is cut off before the restart is made up for" {
+	local at=0
+
+	in_machine ./setup.sh
+	in_machine sed -i 's/^MaxAuthTries 3/MaxAuthTries 2/' sshd_config.d/port-2022/sshd_config
+	until in_machine grep -q '^MaxAuthTries 2' /etc/ssh/echo-shell/sshd_config; do
+		stop_at KILL $((at += 1))
+	done
+	pid=$(in_machine cat /run/echo-shell.pid)
+	in_machine kill -0 "$pid"
+	in_machine ./setup.sh
+	fails same "$pid" "$(in_machine cat /run/echo-shell.pid)"
 }
 
 @test "install: a reader of what it says that goes away leaves nothing" {

@@ -172,6 +172,12 @@ refuses() {
 	fails in_machine sh -c 'kill -0 "$(cat /run/echo-shell.pid)"'
 }
 
+@test "a server that is fine but for terminals leaves nothing" {
+	in_machine sed -i 's/^	tty = raw_mode();/& if (tty) leave(0);/' echo-shell.c
+	refuses "the server is up but gives demo no terminal: "
+	fails in_machine getent passwd demo
+}
+
 @test "what the unit leaves root of its powers is enough for a terminal, wherever the system is strict" {
 	server_up
 	powers=$(sed -n 's/^CapabilityBoundingSet=/-all /p' "$top/sshd_config.d/port-2022/echo-shell.service" |
@@ -179,7 +185,7 @@ refuses() {
 	has "$powers" "-all,+"
 	# systemd mounts ptys with mode 600, and Fedora has a shadow that is closed to root.
 	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine unshare --mount sh -c 'cp /etc/shadow /run/shadow && chmod 0 /run/shadow && mount --bind /run/shadow /etc/shadow &&
+	in_machine unshare --mount sh -c 'mount -t tmpfs tmpfs /mnt && cp /etc/shadow /mnt && chmod 0 /mnt/shadow && mount --bind /mnt/shadow /etc/shadow &&
 		mount -t devpts -o newinstance,mode=600,ptmxmode=666 devpts /dev/pts &&
 		exec setpriv --bounding-set="$0" --no-new-privs "$@"' "$powers" \
 		"$(command -v sshd)" -D -e -f /etc/ssh/echo-shell/sshd_config -o Port=2044 -o PidFile=/run/powers.pid >"$work/powers" 2>&1 &
@@ -212,6 +218,8 @@ systemd_up() {
 		case "$verb $*" in
 		enable*) for unit in "$@"; do : >"/run/enabled.$unit"; done ;;
 		disable*) for unit in "$@"; do rm -f "/run/enabled.$unit"; done ;;
+		is-enabled*) [ -e "/run/enabled.$1" ] || exit 1 ;;
+		is-active*) [ -e /run/open ] || exit 1 ;;
 		stop*.socket) rm -f /run/open ;;
 		esac
 		case "$verb $*" in
@@ -223,6 +231,7 @@ systemd_up() {
 			;;
 		start*)
 			[ ! -e /run/fail ] || { rm /run/fail; exit 1; }
+			$(sed -n 's/^ExecStartPre=//p' /etc/systemd/system/echo-shell.service) || exit 1
 			;;
 		*) exit 0 ;;
 		esac
@@ -263,6 +272,19 @@ listening() {
 	in_machine touch /run/fail
 	fails in_machine ./setup.sh
 	same "00000000:07E6 echo: 'k'" "$(listening)"
+	in_machine ./setup.sh
+	same "$all" "$(listening)"
+	# An administrator's mistake is found before it does harm.
+	in_machine cp /etc/ssh/echo-shell/sshd_config /run/good
+	in_machine sh -c 'echo NoSuch yes >>/etc/ssh/echo-shell/sshd_config'
+	fails in_machine ./setup.sh
+	same "$all" "$(listening)"
+	in_machine cp /run/good /etc/ssh/echo-shell/sshd_config
+	# A server that is down is started though its socket is open.
+	# shellcheck disable=SC2016 # expanded in the machine, and anew each time
+	in_machine sh -c 'kill "$(cat /run/main)"; tests/bench listen 2022 -- sleep 100 >/dev/null 2>&1 3>&- & echo $! >/run/main'
+	# shellcheck disable=SC2016
+	wait_for eval 'same "${all%echo:*}" "$(listening)"'
 	in_machine ./setup.sh
 	same "$all" "$(listening)"
 	in_machine ./setup.sh uninstall
