@@ -224,8 +224,14 @@ systemd_up() {
 		esac
 		case "$verb $*" in
 		stop*.service*)
-			[ ! -e /run/main ] || kill "$(cat /run/main)"
-			rm -f /run/main
+			if [ -e /run/main ]; then
+				main=$(cat /run/main)
+				kill "$main"
+				for _ in $(seq 200); do
+					! kill -0 "$main" 2>/dev/null || sleep 0.05 # its port is not free before
+				done
+				rm /run/main
+			fi
 			[ -e /run/open ] || exit 0
 			: >/run/again
 			;;
@@ -281,9 +287,12 @@ listening() {
 	same "$all" "$(listening)"
 	in_machine cp /run/good /etc/ssh/echo-shell/sshd_config
 	# A server that is down is started though its socket is open.
-	# shellcheck disable=SC2016 # expanded in the machine, and anew each time
-	in_machine sh -c 'kill "$(cat /run/main)"; tests/bench listen 2022 -- sleep 100 >/dev/null 2>&1 3>&- & echo $! >/run/main'
-	# shellcheck disable=SC2016
+	pid=$(in_machine cat /run/main)
+	in_machine kill "$pid"
+	wait_for fails in_machine kill -0 "$pid"
+	# shellcheck disable=SC2016 # expanded in the machine
+	in_machine sh -c 'tests/bench listen 2022 -- sleep 100 >/dev/null 2>&1 3>&- & echo $! >/run/main'
+	# shellcheck disable=SC2016 # expanded anew each time
 	wait_for eval 'same "${all%echo:*}" "$(listening)"'
 	in_machine ./setup.sh
 	same "$all" "$(listening)"
