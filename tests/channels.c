@@ -55,7 +55,7 @@ struct channel {
 	uint32_t room;         /* how much sshd takes as yet */
 	uint32_t read;         /* how much of our window is used up */
 	int reply;             /* to the last open or request; 0 while there is none */
-	int ended, status;
+	int ended, status;     /* 1: no more output; 2: closed */
 	uint64_t sent, answered; /* bytes */
 	size_t have;
 	char *line;            /* what came and is no whole line yet */
@@ -156,8 +156,10 @@ take(struct conn *conn, const unsigned char *p, size_t n)
 			c->status = (int)number(p + 21);
 		break;
 	case END:
+		c->ended |= 1;
+		break;
 	case CLOSE:
-		c->ended = 1;
+		c->ended |= 2;
 		break;
 	}
 }
@@ -560,7 +562,7 @@ refused(struct conn *conn)
 	reply(c);
 	c->bytes = lines;
 	expect(asked(c, "exec", "id; exit"), SUCCESS, "exec");
-	while (!c->ended)
+	while (!(c->ended & 2)) /* the status may come after the end of output */
 		if (receive(conn, 1, PATIENCE) <= 0)
 			errx(1, "a command does not end");
 	if (c->status != 1 || strncmp(c->error, "echo-shell: refused 'id; exit': ", 32) != 0)
