@@ -495,7 +495,7 @@ restore_account() {
 
 # --- the dedicated server ---------------------------------------------------
 
-# Has the server start at boot.
+# Has the server start at boot; leaves the names of its units in $units.
 enable_units() {
 	units=echo-shell.service
 	[ ! -e "$socket" ] || units="$units echo-shell.socket"
@@ -724,6 +724,7 @@ install_server() {
 			there=
 			[ ! -e "$socket" ] || there=yes
 			put "$work/echo-shell.socket" "$socket" 644
+			# After put: the file must still be there when this is undone.
 			[ -n "$there" ] || later "end_unit '$socket'"
 		elif [ -e "$socket" ]; then
 			try "stop ${socket##*/}" end_unit "$socket" # the service starts without it

@@ -257,14 +257,15 @@ nobody_home() {
 	! in_machine sh -c 'grep -lE "^Uid:.($(id -u demo))\b" /proc/[0-9]*/status' 2>/dev/null
 }
 
-# Takes further options of ssh; tries to log in, until it succeeds or it could do so
-# long since (LoginGraceTime). Says how it went.
+# Takes seconds, and further options of ssh; tries to log in for that long. Says how
+# it went.
 good_login() {
-	local tries=0 begun=$SECONDS
+	local limit=$1 tries=0 begun=$SECONDS
 
+	shift
 	until [ "$(printf hi | ssh_demo "$@" demo 2>/dev/null)" = "echo: 'hi'"$'\r' ]; do
 		tries=$((tries + 1))
-		[ $((SECONDS - begun)) -lt 35 ] || return
+		[ $((SECONDS - begun)) -lt "$limit" ] || return
 		sleep 0.5
 	done
 	echo "in after $tries refusals, $((SECONDS - begun)) s"

@@ -76,7 +76,7 @@ at_most() {
 	client bash -c 'for ((i = 0; i < 500; i++)); do exec {fd}<>"/dev/tcp/127.0.0.1/$0"; done
 		: >"$1/connected"; exec sleep 1000' "$port" "$dir" &
 	wait_for [ -e "$dir/connected" ]
-	good_login -T
+	good_login 30 # LoginGraceTime
 	# Where sshd knows a limit by address, they have taken no more than that.
 	! in_machine sshd -T | grep -qi ^persourcemaxstartups || wait_for at_most 50
 	[ "$(connections)" -gt 20 ]
@@ -90,7 +90,7 @@ at_most() {
 	for ((i = 0; i < 40; i++)); do
 		PASSWORD=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
 	done
-	good_login -T
+	good_login 30 # LoginGraceTime
 	wait_for at_most 0
 }
 

@@ -193,11 +193,9 @@ refuses() {
 	mkfifo "$dir/in"
 	client ssh -tt -F "$work/ssh_config" -p 2044 demo <>"$dir/in" >"$dir/out" 2>/dev/null 3>&- &
 	printf k >"$dir/in"
-	wait_for grep "echo: 'k'" "$dir/out" || {
-		cat "$work/powers"
-		return 1
-	}
+	wait_for grep "echo: 'k'" "$dir/out" || cat "$work/powers"
 	in_machine kill "$(in_machine cat /run/powers.pid)"
+	grep -q "echo: 'k'" "$dir/out"
 }
 
 # A stand-in for systemd, which runs in no namespace: it does for the two units what

@@ -82,9 +82,9 @@ client bash -c 'for ((i = 0; i < 500; i++)); do exec {fd}<>"/dev/tcp/127.0.0.1/$
 wait_for [ -e "$dir/connected" ]
 echo "500 connections from 127.0.0.1 that never log in; a good login"
 printf '  %-28s ' "from another address"
-good_login
+good_login 45
 printf '  %-28s ' "from the same"
-good_login -b 127.0.0.1
+good_login 45 -b 127.0.0.1
 sshds 0 | memory "sshd before a login, root's"
 end_clients
 
@@ -92,7 +92,7 @@ begun=$SECONDS
 for ((i = 0; i < 500; i++)); do
 	PASSWORD=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
 	if [ $((i % 50)) = 49 ]; then
-		[ "$i" != 249 ] || echo "500 wrong passwords from as many addresses, 50 at a time; a good login $(good_login)"
+		[ "$i" != 249 ] || echo "500 wrong passwords from as many addresses, 50 at a time; a good login $(good_login 45)"
 		# shellcheck disable=SC2046 # numbers; all but the filter of stderr, which does not end
 		wait $(jobs -p) || :
 	fi
