@@ -3,8 +3,9 @@
  * echo-shell answers each read() with one line: "echo: ", the bytes as Python
  * 2's repr() writes them, CR LF. sshd runs it as ForceCommand and login shell.
  */
-#define _GNU_SOURCE /* POSIX and strerrordesc_np(); elsewhere all is visible */
+#define _GNU_SOURCE /* strerrordesc_np() */
 #include <assert.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,81 +14,65 @@
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
-#if defined(__FreeBSD__)
-#include <sys/capsicum.h>
-#elif defined(__linux__) && !defined(NO_SANDBOX) /* sanitizers define it */
-#if __has_include(<linux/seccomp.h>)
+#ifndef NO_SANDBOX /* for sanitizers, which make system calls of their own */
 #include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#define SECCOMP
-#else
-#pragma message("linux/seccomp.h is missing: the sandbox is left out")
+#endif
+
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 32)
+#define strerror strerrordesc_np /* from glibc 2.41 on strerror() allocates */
 #endif
 #endif
 
 #define NAME "echo-shell"
 #define HEAD "echo: "
 #define TAIL "\r\n"
-#ifdef __GLIBC_PREREQ
-#if __GLIBC_PREREQ(2, 32)
-#define strerror strerrordesc_np /* strerror() may ask for memory */
-#endif
-#endif
-
-enum { CHUNK = 65536 /* the most that one read() takes */, CTRL_D = 4 };
+#define CTRL_D 4
+#define CHUNK 65536 /* the most that one read() takes */
 
 static unsigned char chunk[CHUNK];
 static char line[4 * CHUNK + 256]; /* a repr, and what stands around it */
 static struct termios cooked;      /* the terminal as we found it */
-static int local;                  /* run by hand at a terminal, not by sshd */
+static int tty;                    /* stdin is a terminal */
+static int local;                  /* ... at which somebody ran us by hand */
 
 static_assert(sizeof(line) >= sizeof(HEAD) + 4 * CHUNK + 2 + sizeof(TAIL),
     "the longest answer must fit");
 
-/* How each byte is written: in four chars, of which only size[] count. repr() sets '. */
-#define X16(n) n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n
-#define HEX(h) "\\x" h "0\\x" h "1\\x" h "2\\x" h "3\\x" h "4\\x" h "5\\x" h "6\\x" h \
-	"7\\x" h "8\\x" h "9\\x" h "a\\x" h "b\\x" h "c\\x" h "d\\x" h "e\\x" h "f"
-static char text[] =
-    "\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t\\t\\n\\n\\x0b\\x0c\\r\\r\\x0e\\x0f"
-    HEX("1") "    !!!!\"\"\"\"####$$$$%%%%&&&&''''(((())))****++++,,,,----....////"
-    "0000111122223333444455556666777788889999::::;;;;<<<<====>>>>????"
-    "@@@@AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHHIIIIJJJJKKKKLLLLMMMMNNNNOOOO"
-    "PPPPQQQQRRRRSSSSTTTTUUUUVVVVWWWWXXXXYYYYZZZZ[[[[\\\\\\\\]]]]^^^^____"
-    "````aaaabbbbccccddddeeeeffffgggghhhhiiiijjjjkkkkllllmmmmnnnnoooo"
-    "ppppqqqqrrrrssssttttuuuuvvvvwwwwxxxxyyyyzzzz{{{{||||}}}}~~~~\\x7f"
-    HEX("8") HEX("9") HEX("a") HEX("b") HEX("c") HEX("d") HEX("e") HEX("f");
-static unsigned char size[] = {
-	4, 4, 4, 4, 4, 4, 4, 4, 4, 2, 2, 4, 4, 2, 4, 4, X16(4),
-	X16(1), X16(1), X16(1), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1,
-	X16(1), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4,
-	X16(4), X16(4), X16(4), X16(4), X16(4), X16(4), X16(4), X16(4),
-};
-static_assert(sizeof(text) == 256 * 4 + 1 && sizeof(size) == 256, "one for each byte");
+/* How a byte is written: the first size[byte] characters of text[byte]. */
+static char text[256][4];
+static unsigned char size[256];
 
-/*
- * Takes n bytes; gives whether their repr is they themselves between quotes. Without
- * an early end, || or an if, for compilers make vector instructions of that. One up
- * and as a signed char, all that is not printable is at most ' '.
- */
-static int
-is_plain(const unsigned char *bytes, size_t n)
+/* Fill in how each byte is written. repr() chooses between ' and \'. */
+static void
+fill_table(void)
 {
-	unsigned char odd = 0;
+	static const char hex[] = "0123456789abcdef";
 
-	for (size_t i = 0; i < n; i++)
-		odd = (unsigned char)(odd | ((signed char)(bytes[i] + 1) <= ' ') |
-		    (bytes[i] == '\\') | (bytes[i] == '\''));
-	return !odd;
+	for (int c = 0; c < 256; c++) {
+		const int printable = c >= ' ' && c <= '~';
+
+		size[c] = printable ? 1 : 4;
+		text[c][0] = printable ? (char)c : '\\';
+		text[c][1] = 'x';
+		text[c][2] = hex[c >> 4];
+		text[c][3] = hex[c & 15];
+	}
+	for (const char *p = "\tt\nn\rr\\\\''"; *p != '\0'; p += 2) {
+		size[(int)p[0]] = 2;
+		text[(int)p[0]][0] = '\\';
+		text[(int)p[0]][1] = p[1];
+	}
 }
 
 /*
- * Takes n bytes and writes their repr, as Python 2.7 has it, to out, no NUL; sets
- * text[] and size[] for it. Gives its length, at most 4 * n + 2. Cannot fail.
+ * Write the repr of n bytes, as Python 2.7 has it, to out, without a NUL.
+ * Return its length, which is at most 4 * n + 2.
  */
 static size_t
 repr(char *out, const unsigned char *bytes, size_t n)
@@ -96,21 +81,20 @@ repr(char *out, const unsigned char *bytes, size_t n)
 	    memchr(bytes, '"', n) == NULL ? '"' : '\'';
 	char *p = out;
 
-	text[4 * '\''] = quote == '"' ? '\'' : '\\';
+	if (size[0] == 0)
+		fill_table();
 	size['\''] = quote == '"' ? 1 : 2;
+	text['\''][0] = quote == '"' ? '\'' : '\\';
 	*p++ = quote;
 	for (size_t i = 0; i < n; i++) {
-		memcpy(p, text + 4 * bytes[i], 4); /* always four: no branch */
+		memcpy(p, text[bytes[i]], 4); /* always 4: faster than a branch */
 		p += size[bytes[i]];
 	}
 	*p++ = quote;
 	return (size_t)(p - out);
 }
 
-/*
- * Takes n bytes for fd: one write(), more only where the kernel takes fewer.
- * Gives 0, or -1 with errno set.
- */
+/* Write n bytes. Return 0, or -1 with errno set. */
 static int
 write_all(int fd, const char *p, size_t n)
 {
@@ -120,7 +104,7 @@ write_all(int fd, const char *p, size_t n)
 		if (w == -1 && errno == EINTR)
 			continue;
 		if (w == 0)
-			errno = EIO; /* a write that takes nothing would spin */
+			errno = EIO; /* or we would try again for ever */
 		if (w <= 0)
 			return -1;
 		p += w;
@@ -130,8 +114,8 @@ write_all(int fd, const char *p, size_t n)
 }
 
 /*
- * Takes an exit status; ends the program, the terminal as we found it. Not by
- * exit(): a signal handler may not, and the sandbox might not let it.
+ * Restore the terminal and exit. Not by exit(3): a signal handler may not call
+ * it, and the sandbox may not let it work.
  */
 static _Noreturn void
 leave(int status)
@@ -143,33 +127,28 @@ leave(int status)
 	_exit(status);
 }
 
-/* Takes a signal that ends the program; leaves with a shell's status for it. */
 static _Noreturn void
 leave_on(int sig)
 {
-	leave(128 + sig);
+	leave(128 + sig); /* a shell's status for it */
 }
 
-/*
- * Takes a status, what failed, a command to quote or NULL (a long one is cut to
- * what a read would take), and why; says so in one line on stderr and leaves.
- */
+/* Print what failed and why, without asking for memory, and leave. */
 static _Noreturn void
-fail(int status, const char *what, const char *command, const char *why)
+fail(const char *what)
 {
-	char *p = stpcpy(stpcpy(line, NAME ": "), what);
+	const char *const why = strerror(errno);
+	const char *const end = stpcpy(stpcpy(stpcpy(stpcpy(stpcpy(line,
+	    NAME ": "), what), ": "), why != NULL ? why : "unknown error"),
+	    local ? "\r\n" : "\n");
 
-	if (command != NULL)
-		p += repr(p, (const unsigned char *)command,
-		    strnlen(command, CHUNK));
-	p = stpcpy(stpcpy(stpcpy(p, ": "), why), local ? "\r\n" : "\n");
-	write_all(STDERR_FILENO, line, (size_t)(p - line));
-	leave(status);
+	write_all(STDERR_FILENO, line, (size_t)(end - line));
+	leave(1);
 }
 
 /*
- * Takes what a login shell was given after -c. Gives whether it names this
- * program, by any path; it is compared only, never run.
+ * Return whether a login shell's -c names this program, by any path, perhaps
+ * after "exec". It is compared and never run.
  */
 static int
 names_this_program(const char *command)
@@ -184,156 +163,133 @@ names_this_program(const char *command)
 }
 
 /*
- * Puts stdin, if it is a terminal, in raw mode; what was typed early stays
- * (never TCSAFLUSH). By hand, outside SSH, says how to leave, and has signals
- * put the terminal back. Gives whether stdin is a terminal; else fails.
+ * Return whether a person, and not sshd, started us at this terminal: outside
+ * SSH, or as the foreground job of a shell. What sshd starts is no such job: its
+ * process group is that of the session leader.
  */
 static int
+by_hand(void)
+{
+	return getenv("SSH_CONNECTION") == NULL ||
+	    (tcgetpgrp(STDIN_FILENO) == getpgrp() && getpgrp() != getsid(0));
+}
+
+/*
+ * Put stdin in raw mode if it is a terminal. What was typed already is kept
+ * (never TCSAFLUSH). By hand, say how to leave, and leave on the usual signals.
+ */
+static void
 raw_mode(void)
 {
-	static const int ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGALRM, SIGPIPE,
-		SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ };
-	static const char hint[] = NAME ": Ctrl-D leaves\n";
+	static const int ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM };
 	const struct sigaction action = { .sa_handler = leave_on };
 	struct termios raw;
 
 	if (tcgetattr(STDIN_FILENO, &cooked) == -1) {
 		if (errno == ENOTTY || errno == EINVAL) /* /dev/urandom's */
-			return 0;
-		fail(1, "standard input", NULL, strerror(errno));
+			return;
+		err(1, "standard input");
 	}
-	if (getenv("SSH_CONNECTION") == NULL) {
-		local = 1;
+	tty = 1;
+	local = by_hand();
+	if (local) {
+		warnx("Ctrl-D leaves");
 		for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
 			sigaction(ends[i], &action, NULL);
-		write_all(STDERR_FILENO, hint, sizeof(hint) - 1);
 	}
 	raw = cooked;
-	/* Not flag by flag: a client may have set IUCLC, PARMRK or EXTPROC. */
-	raw.c_iflag = raw.c_oflag = raw.c_lflag = 0;
-	raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
-	raw.c_cc[VMIN] = 1;
-	raw.c_cc[VTIME] = 0;
+	cfmakeraw(&raw);
 	while (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == -1)
 		if (errno != EINTR)
-			fail(1, "raw mode on standard input", NULL, strerror(errno));
-	return 1;
+			err(1, "raw mode on standard input");
 }
 
 /*
- * Gives up all but reading 0, writing 1 and 2, and ending, for good. A kernel
- * that has no such thing is no error, as with OpenSSH; any other refusal fails.
+ * Allow only read on 0, write on 1 and 2, and exit; by hand ioctl on 0 too, to
+ * restore the terminal. Any other system call kills the process. A kernel without
+ * seccomp (EINVAL) is no error, as with OpenSSH.
  */
 static void
 sandbox(void)
 {
-#if defined(SECCOMP)
+#ifndef NO_SANDBOX
 #define FIELD(f) offsetof(struct seccomp_data, f)
 #define FD (FIELD(args[0]) + 4 * (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__))
 #define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
 #define IF(k, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, k, yes, no)
-#define KILL BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)
-#define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-	/* AUDIT_ARCH_* is made this way from what this program was built for. */
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_##what)
+#define ALLOW(call) LOAD(FIELD(nr)), IF(call, 0, 1), RETURN(ALLOW)
+#define ALLOW_ON(fd, call) \
+	LOAD(FIELD(nr)), IF(call, 0, 3), LOAD(FD), IF(fd, 0, 1), RETURN(ALLOW)
+	/* The kernel makes AUDIT_ARCH_* from the same three parts. */
 	extern const ElfW(Ehdr) __ehdr_start;
 	const unsigned arch = __ehdr_start.e_machine |
 	    (sizeof(long) == 8 ? __AUDIT_ARCH_64BIT : 0) |
 	    (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __AUDIT_ARCH_LE : 0);
 	struct sock_filter rules[] = {
-		LOAD(FIELD(arch)), IF(arch, 1, 0), KILL, LOAD(FIELD(nr)),
-		IF(SYS_read, 0, 4), LOAD(FD), IF(0, 0, 1), ALLOW, KILL,
-		IF(SYS_write, 0, 5), LOAD(FD), IF(1, 1, 0), IF(2, 0, 1), ALLOW, KILL,
-		/* By hand only: tcsetattr(), whichever ioctl libc makes of it. */
-		IF(local ? SYS_ioctl : SYS_read, 0, 4), LOAD(FD), IF(0, 0, 1), ALLOW, KILL,
-		IF(SYS_exit, 0, 1), ALLOW, IF(SYS_exit_group, 0, 1), ALLOW,
-#ifdef SYS_sigreturn
-		IF(SYS_sigreturn, 0, 1), ALLOW,
-#endif
-		IF(SYS_rt_sigreturn, 0, 1), ALLOW, KILL,
+		LOAD(FIELD(arch)), IF(arch, 1, 0), RETURN(KILL_PROCESS),
+		ALLOW_ON(0, SYS_read), ALLOW_ON(1, SYS_write), ALLOW_ON(2, SYS_write),
+		ALLOW_ON(0, local ? SYS_ioctl : SYS_read),
+		ALLOW(SYS_exit_group), RETURN(KILL_PROCESS),
 	};
 	const struct sock_fprog filter = { sizeof(rules) / sizeof(*rules), rules };
 
+	/* No other session of this account may read or write our memory. */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if ((prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == -1) &&
 	    errno != EINVAL)
-		fail(1, "sandbox", NULL, strerror(errno));
-#elif defined(__OpenBSD__)
-	if (pledge(local ? "stdio tty" : "stdio", NULL) == -1)
-		fail(1, "pledge", NULL, strerror(errno));
-#elif defined(__FreeBSD__)
-	if (cap_enter() == -1 && errno != ENOSYS)
-		fail(1, "cap_enter", NULL, strerror(errno));
+		fail("sandbox");
 #endif
 }
 
 /*
- * Takes the n bytes that were read to out + 1, and makes their repr of them at out.
- * Plain bytes, which are there already, are not copied. Gives its length.
- */
-static size_t
-repr_in_place(char *out, size_t n)
-{
-	const unsigned char *const bytes = (unsigned char *)out + 1;
-
-	if (is_plain(bytes, n)) {
-		out[0] = out[n + 1] = '\'';
-		return n + 2;
-	}
-	memcpy(chunk, bytes, n);
-	return repr(out, chunk, n);
-}
-
-/*
- * Answers each read with one line until the input ends, as it does with EIO
- * where stdin is a tty that was hung up. By hand, a lone Ctrl-D ends it too.
+ * Answer each read with one line until the input ends: at 0 bytes, and on a
+ * terminal that was hung up with EIO. By hand, a lone Ctrl-D ends it too.
  */
 static _Noreturn void
-serve(int tty)
+serve(void)
 {
 	char *const start = stpcpy(line, HEAD);
+	ssize_t n;
 
-	for (;;) {
-		const ssize_t n = read(STDIN_FILENO, start + 1, CHUNK);
-		char *end;
-		int last;
-
-		if (n == -1 && errno == EINTR)
-			continue;
+	do {
+		while ((n = read(STDIN_FILENO, chunk, CHUNK)) == -1 && errno == EINTR)
+			;
 		if (n == 0 || (n == -1 && errno == EIO && tty))
 			leave(0);
 		if (n == -1)
-			fail(1, "standard input", NULL, strerror(errno));
-		last = local && n == 1 && start[1] == CTRL_D;
-		end = stpcpy(start + repr_in_place(start, (size_t)n), TAIL);
+			fail("standard input");
+		char *const end = stpcpy(start + repr(start, chunk, (size_t)n), TAIL);
 		if (write_all(STDOUT_FILENO, line, (size_t)(end - line)) == -1)
-			fail(1, "standard output", NULL, strerror(errno));
-		if (last)
-			leave(0);
-	}
+			fail("standard output");
+	} while (!(local && n == 1 && chunk[0] == CTRL_D));
+	leave(0);
 }
 
 int
 main(int argc, char *argv[])
 {
 	const char *command = getenv("SSH_ORIGINAL_COMMAND");
-	int tty;
 
 	if (argc > 1 && (argc != 3 || strcmp(argv[1], "-c") != 0))
-		fail(2, "usage", NULL, NAME " [-c command]");
+		errx(2, "usage: " NAME " [-c command]");
 	if (command == NULL && argc == 3 && !names_this_program(argv[2]))
 		command = argv[2];
-	if (command != NULL)
-		fail(1, "refused ", command,
-		    "this account only echoes; run ssh without a command");
-	tty = raw_mode();
+	if (command != NULL) {
+		line[repr(line, (const unsigned char *)command,
+		    strnlen(command, CHUNK))] = '\0'; /* a longer one is cut */
+		errx(1, "refused %s: this account only echoes;"
+		    " run ssh without a command", line);
+	}
 	for (int fd = STDIN_FILENO; fd <= STDOUT_FILENO; fd++) {
 		const int flags = fcntl(fd, F_GETFL);
 
 		if (flags == -1 || ((flags & O_NONBLOCK) &&
 		    fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == -1))
-			fail(1, fd == STDIN_FILENO ? "standard input" :
-			    "standard output", NULL, strerror(errno));
+			err(1, fd == STDIN_FILENO ? "standard input" : "standard output");
 	}
+	raw_mode();
 	sandbox();
-	serve(tty);
+	serve();
 }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 #
-#   make analyze       runs each analyser and sanitizer that is here; none may find
-#                      anything
+#   make lint          shellcheck, and the compilers that are here with all warnings
+#   make analyze       each analyser and sanitizer that is here; none may find anything
 #   make fuzz FUZZ=n   repr with n inputs, under sanitizers: by clang's libFuzzer, or
 #                      where there is none with random inputs only
 
@@ -13,7 +13,7 @@ built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 trap 'exit 130' INT TERM
 
-# Runs an analyser if it is here.
+# Run an analyser if it is here.
 run() {
 	if command -v "$1" >/dev/null; then
 		echo "$*"
@@ -23,13 +23,25 @@ run() {
 	fi
 }
 
-# Builds with a compiler and the sanitizers; fails where it has none.
+# Build with a compiler and the sanitizers; fail where it has none.
 sanitized() {
 	# shellcheck disable=SC2086 # a list of words
 	command -v "$1" >/dev/null && "$1" $sanitize -o "$built" "$2" ${3-} ${4-} 2>/dev/null
 }
 
-if [ "${1-}" = fuzz ]; then
+case ${1-analyze} in
+lint)
+	shellcheck -x setup.sh .ci/run tests/run tests/*.sh
+	shellcheck -x -S warning tests/*.bash tests/*.bats # notes: '$x' is meant for another shell
+	warnings=$(sed -n 's/^WARN = //p' Makefile)
+	for cc in "${CC:-cc}" gcc clang; do
+		for file in *.c tests/*.c; do
+			# shellcheck disable=SC2086 # a list of words
+			! command -v "$cc" >/dev/null || "$cc" $warnings -Werror -fsyntax-only "$file"
+		done
+	done
+	;;
+fuzz)
 	: "${FUZZ:=20000000}"
 	if sanitized clang tests/fuzz.c -fsanitize=fuzzer -DLIBFUZZER; then
 		"$built" -seed=2022 -runs="$FUZZ" -max_len=300 -artifact_prefix=tests/ -verbosity=0 -print_final_stats=1
@@ -40,25 +52,26 @@ if [ "${1-}" = fuzz ]; then
 		}
 		"$built" "$FUZZ"
 	fi
-	exit
-fi
-
-for file in *.c tests/*.c; do
-	run gcc -std=c17 -O2 -fanalyzer -Werror -c -o /dev/null "$file"
-done
-run clang-tidy --quiet --warnings-as-errors='*' \
-	-checks='clang-analyzer-*,bugprone-*,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-implicit-widening*,-bugprone-easily-swappable*' \
-	echo-shell.c -- -std=c17
-run cppcheck -q --error-exitcode=1 --enable=warning,portability,performance --std=c11 echo-shell.c tests/*.c
-for cc in gcc clang; do
-	if sanitized "$cc" echo-shell.c; then
-		echo "$cc $sanitize"
-		for mode in table pairs sizes random; do
-			tests/talk -s "$mode" -- "$built" <tests/python2-repr.tsv
-		done
-	else
-		echo "$cc's sanitizers are not here"
-	fi
-done
-"${CC:-cc}" -std=c17 -g -DNO_SANDBOX -o "$built" echo-shell.c
-run valgrind -q --error-exitcode=9 "$built" <tests/python2-repr.tsv >/dev/null
+	;;
+analyze)
+	for file in *.c tests/*.c; do
+		run gcc -std=c17 -O2 -fanalyzer -Werror -c -o /dev/null "$file"
+	done
+	run clang-tidy --quiet --warnings-as-errors='*' \
+		-checks='clang-analyzer-*,bugprone-*,-bugprone-reserved-identifier,-bugprone-narrowing-conversions,-bugprone-implicit-widening*,-bugprone-easily-swappable*,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
+		echo-shell.c -- -std=c17
+	run cppcheck -q --error-exitcode=1 --enable=warning,portability,performance --std=c11 echo-shell.c tests/*.c
+	for cc in gcc clang; do
+		if sanitized "$cc" echo-shell.c; then
+			echo "$cc $sanitize"
+			for mode in table pairs sizes random; do
+				tests/talk -s "$mode" -- "$built" <tests/python2-repr.tsv
+			done
+		else
+			echo "$cc's sanitizers are not here"
+		fi
+	done
+	"${CC:-cc}" -std=c17 -g -DNO_SANDBOX -o "$built" echo-shell.c
+	run valgrind -q --error-exitcode=9 "$built" <tests/python2-repr.tsv >/dev/null
+	;;
+esac

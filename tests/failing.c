@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * For LD_PRELOAD: makes a system call of the program fail.
+ * For LD_PRELOAD: make a system call of the program fail.
  *
  * FAIL="CALL WHICH HOW": CALL is read, write, tcgetattr, tcsetattr, fcntl or
  * prctl; WHICH is the number of the call, from 1, or 0 for every odd one; HOW is
@@ -29,7 +29,7 @@ static unsigned long which;
 static int (*real_tcgetattr)(int, struct termios *);
 static int (*real_tcsetattr)(int, int, const struct termios *);
 
-/* Before main, and so before the sandbox: reads FAIL, finds what is wrapped. */
+/* Read FAIL and find what is wrapped: before main, and so before the sandbox. */
 __attribute__((constructor)) static void
 begin(void)
 {
@@ -46,8 +46,8 @@ begin(void)
 }
 
 /*
- * Takes the name of a call that is made, and its own counter. Gives whether this
- * one is to fail; then errno is set, unless it is to be short.
+ * Return whether this call is to fail, and count it. errno is set then, unless the
+ * call is to be short.
  */
 static int
 fails(const char *name, unsigned long *count)

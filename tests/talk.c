@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * talk -s|-u|-p MODE -- PROGRAM [ARGUMENT...]
+ * talk -s|-u|-p|-t MODE -- PROGRAM [ARGUMENT...]
  *
- * Runs PROGRAM and talks to it: sends bytes, and takes back nothing but the
- * lines that answer them. Exits 0 when every answer was right and, without a
- * pty, PROGRAM then left with status 0 at the end of its input; else says what
- * was wrong and exits 1.
+ * Run PROGRAM and talk to it: send bytes, and accept nothing but the lines that
+ * answer them. Exit 0 when every answer was right and, without a pty, PROGRAM then
+ * left with status 0 at the end of its input; else say what was sent, expected and
+ * received, and exit 1.
  *
  * -s  over an AF_UNIX SOCK_SEQPACKET socket pair: a send is one read() of
  *     PROGRAM, and one write() of PROGRAM must be one line
  * -u  over a stream socket pair
  * -p  over a pty in the modes that a new one has: echo, signals, CR to LF
+ * -t  as -u, to an "ssh -tt": wait for the answer to a first key, before which the
+ *     key itself may be echoed; PROGRAM is killed in the end
  *
  * MODE is one of
  * table   lines of hex, tab, repr from stdin; the answer must be that repr. In
  *         its place, "any" allows any lines that give the bytes back, and "end"
  *         none: PROGRAM must leave
  * pairs   every pair of bytes
- * sizes   around every boundary, each of printable, unprintable and mixed bytes, and
- *         of printable ones but for the last or the middle one
+ * sizes   around every boundary, each of printable, unprintable and mixed bytes
  * random  2,000 chunks of up to 8 KiB, always the same
+ * keep    a short line every tenth of a second, until stdin ends or has something
  */
 #define _XOPEN_SOURCE 700
 #include <sys/socket.h>
@@ -31,22 +33,31 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "decode.h"
 
 enum { CHUNK = 65536, LONGEST = 4 * CHUNK + 64, PATIENCE = 20000 /* ms */ };
 
-static char transport;  /* 's', 'u' or 'p' */
+static char transport;  /* 's', 'u', 'p' or 't' */
 static int conn;        /* our end */
 static pid_t child;
 static char line[LONGEST]; /* what came and was not consumed yet */
 static size_t have;
+static const char *sent = "";  /* what the program is to answer */
+static size_t sent_n;
 
-/* Starts the program at the other end of the transport. */
+/* Say what was sent, expected and received, from around an offset of each; exit. */
+static _Noreturn void
+wrong(size_t sent_at, const char *expected, const char *came, size_t n, size_t at)
+{
+	show("sent:     ", sent, sent_n, sent_at);
+	show("expected: ", expected, strlen(expected), at);
+	show("came:     ", came, n, at);
+	exit(1);
+}
+
+/* Start the program at the other end of the transport. */
 static void
 start(char *argv[])
 {
@@ -82,7 +93,7 @@ start(char *argv[])
 	fcntl(conn, F_SETFL, O_NONBLOCK);
 }
 
-/* Waits until the connection can do what is asked for; gives what it can. */
+/* Wait until the connection is ready for one of the events. Return which. */
 static int
 ready(short events)
 {
@@ -92,12 +103,11 @@ ready(short events)
 	if (n == -1)
 		err(1, "poll");
 	if (n == 0)
-		errx(1, "no answer; so far there came %zu bytes: %.*s", have,
-		    (int)have, line);
+		wrong(0, "an answer within 20 s", line, have, 0);
 	return p.revents;
 }
 
-/* Takes in what is there. Gives 0 at the end, as a pty says it or a socket. */
+/* Read what is there. Return 0 at the end, as a pty says it or a socket. */
 static int
 receive(void)
 {
@@ -110,49 +120,61 @@ receive(void)
 	if (n <= 0)
 		return 0;
 	if (transport == 's' && (have > 0 || n < 2 || line[n - 2] != '\r'))
-		errx(1, "a write() that is not one line: %.*s", (int)n, line);
+		wrong(0, "one line in one write()", line, (size_t)n, (size_t)n);
 	have += (size_t)n;
 	return 1;
 }
 
 /*
- * Sends n bytes; takes lines until they answer m bytes, and compares those.
- * With expected, the first line must be just that.
+ * Send n bytes; read lines until they answer m bytes, and compare those. With
+ * expected, read one line, which must have just that repr.
  */
 static void
 exchange(const unsigned char *bytes, size_t n, size_t m, const char *expected)
 {
 	static unsigned char got[LONGEST];
-	size_t sent = 0, answered = 0;
+	size_t written = 0, answered = 0;
 
+	sent = (const char *)bytes;
+	sent_n = n;
 	while (answered < m) {
-		const int can = ready(sent < n ? POLLIN | POLLOUT : POLLIN);
+		const int can = ready(written < n ? POLLIN | POLLOUT : POLLIN);
 		char *nl;
 
 		if (can & POLLOUT) {
-			const ssize_t w = write(conn, bytes + sent, n - sent);
+			const ssize_t w = write(conn, bytes + written, n - written);
 
 			if (w == -1 && errno != EAGAIN)
 				err(1, "write");
-			sent += w > 0 ? (size_t)w : 0;
+			written += w > 0 ? (size_t)w : 0;
 		}
 		if ((can & (POLLIN | POLLHUP)) && !receive())
-			errx(1, "the program left; before that: %.*s", (int)have, line);
+			wrong(answered, "an answer, and not the end", line, have, 0);
 		while ((nl = memchr(line, '\n', have)) != NULL) {
 			const size_t len = (size_t)(nl + 1 - line);
+			size_t more, at;
+			const char *why = decode(line, len, got + answered, &more, &at);
 
-			if (expected != NULL && (len != strlen(expected) + 8 ||
-			    memcmp(line + 6, expected, len - 8) != 0))
-				errx(1, "not %s: %.*s", expected, (int)len, line);
-			answered += decode(line, len, got + answered);
+			if (why != NULL)
+				wrong(answered, why, line, len, at);
+			if (expected != NULL) {
+				if (len != HEADLEN + strlen(expected) + 2 ||
+				    memcmp(line + HEADLEN, expected, strlen(expected)) != 0)
+					wrong(0, expected, line, len, 0);
+				more = m - answered;
+			}
+			for (at = answered; expected == NULL && at < answered + more; at++)
+				if (at >= n || got[at] != bytes[at])
+					wrong(at, "the bytes that were sent", line, len, 4 * (at - answered));
+			answered += more;
 			memmove(line, line + len, have -= len);
 		}
 	}
-	if (have > 0 || answered != m || memcmp(bytes, got, m) != 0)
-		errx(1, "of %zu bytes %zu came back, and not these bytes", m, answered);
+	if (have > 0 || answered != m)
+		wrong(m, "nothing more", line, have, 0);
 }
 
-/* Waits for the end of the program's output; nothing may come before it. */
+/* Wait for the end of the program's output; nothing may come before it. */
 static void
 expect_end(void)
 {
@@ -160,13 +182,32 @@ expect_end(void)
 		const int can = ready(POLLIN);
 
 		if ((can & (POLLIN | POLLHUP)) && !receive())
-			break;
+			return;
 		if (have > 0)
-			errx(1, "not the end: %.*s", (int)have, line);
+			wrong(0, "the end", line, have, 0);
 	}
 }
 
-/* Runs a table from stdin; sends each line when it has been read. */
+/* Press a key; read until its answer, which must be the last of what comes. */
+static void
+first_key(void)
+{
+	static const char answer[] = PREFIX "'x'\r\n";
+	const size_t n = sizeof(answer) - 1;
+
+	sent = "x";
+	sent_n = 1;
+	if (write(conn, "x", 1) != 1)
+		err(1, "write");
+	while (have < n || memcmp(line + have - n, answer, n) != 0) {
+		ready(POLLIN);
+		if (!receive() || have > 100)
+			wrong(0, answer, line, have, 0);
+	}
+	have = 0;
+}
+
+/* Run a table from stdin; send each line when it has been read. */
 static void
 table(void)
 {
@@ -192,7 +233,7 @@ table(void)
 	}
 }
 
-/* Sends as many bytes as around each boundary: a read, a pty's, a page. */
+/* Send as many bytes as there are around each boundary: a read, a pty's, a page. */
 static void
 sizes(void)
 {
@@ -200,56 +241,80 @@ sizes(void)
 		CHUNK + 1 };
 	static unsigned char bytes[CHUNK + 1];
 
-	for (size_t kind = 0; kind < 5; kind++) {
+	for (size_t kind = 0; kind < 3; kind++) {
 		for (size_t i = 0; i < sizeof(bytes); i++)
-			bytes[i] = (unsigned char)(kind == 1 ? 0xff : kind == 2 ? i * 7 : 'a');
-		for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++) {
-			const size_t odd = kind == 3 ? size[i] - 1 : size[i] / 2;
+			bytes[i] = (unsigned char)(kind == 0 ? 'a' : kind == 1 ? 0xff : i * 7);
+		for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++)
 			/* of a longer packet, the kernel drops what one read leaves */
-			const size_t m = transport == 's' && size[i] > CHUNK ? CHUNK : size[i];
+			exchange(bytes, size[i],
+			    transport == 's' && size[i] > CHUNK ? CHUNK : size[i], NULL);
+	}
+}
 
-			bytes[odd] = kind < 3 ? bytes[odd] : 0x1b;
-			exchange(bytes, size[i], m, NULL);
-			bytes[odd] = kind < 3 ? bytes[odd] : 'a';
-		}
+static void
+pairs(void)
+{
+	for (unsigned i = 0; i < 65536; i++) {
+		const unsigned char pair[] = { (unsigned char)(i >> 8), (unsigned char)i };
+
+		exchange(pair, 2, 2, NULL);
+	}
+}
+
+static void
+randoms(void)
+{
+	static unsigned char bytes[8192];
+
+	srand(2022);
+	for (int i = 0; i < 2000; i++) {
+		const size_t n = 1 + (size_t)rand() % sizeof(bytes);
+
+		for (size_t j = 0; j < n; j++)
+			bytes[j] = (unsigned char)(rand() >> 7);
+		exchange(bytes, n, n, NULL);
+	}
+}
+
+/* Exchange numbered lines until stdin is ready; say once that the first was answered. */
+static void
+keep(void)
+{
+	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+	char text[32];
+
+	for (unsigned long i = 0; poll(&p, 1, 100) == 0; i++) {
+		const int n = snprintf(text, sizeof(text), "%d %lu\n", (int)getpid(), i);
+
+		exchange((unsigned char *)text, (size_t)n, (size_t)n, NULL);
+		if (i == 0 && write(STDOUT_FILENO, "kept\n", 5) != 5)
+			err(1, "standard output");
 	}
 }
 
 int
 main(int argc, char *argv[])
 {
-	static unsigned char bytes[8192];
-	const char *mode;
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} modes[] = { { "table", table }, { "pairs", pairs }, { "sizes", sizes },
+		{ "random", randoms }, { "keep", keep } };
+	size_t mode = 0;
 	int status;
 
-	if (argc < 5 || strchr("sup", transport = argv[1][1]) == NULL)
-		errx(2, "usage: talk -s|-u|-p MODE -- PROGRAM [ARGUMENT...]");
-	mode = argv[2];
+	while (argc > 4 && mode < 5 && strcmp(modes[mode].name, argv[2]) != 0)
+		mode++;
+	if (argc < 5 || mode == 5 || strchr("supt", transport = argv[1][1]) == NULL)
+		errx(2, "usage: talk -s|-u|-p|-t MODE -- PROGRAM [ARGUMENT...]");
 	signal(SIGPIPE, SIG_IGN);
 	start(argv + 4);
-	if (strcmp(mode, "table") == 0) {
-		table();
-	} else if (strcmp(mode, "pairs") == 0) {
-		for (unsigned i = 0; i < 65536; i++) {
-			bytes[0] = (unsigned char)(i >> 8);
-			bytes[1] = (unsigned char)i;
-			exchange(bytes, 2, 2, NULL);
-		}
-	} else if (strcmp(mode, "sizes") == 0) {
-		sizes();
-	} else if (strcmp(mode, "random") == 0) {
-		srand(2022);
-		for (int i = 0; i < 2000; i++) {
-			const size_t n = 1 + (size_t)rand() % sizeof(bytes);
-
-			for (size_t j = 0; j < n; j++)
-				bytes[j] = (unsigned char)(rand() >> 7);
-			exchange(bytes, n, n, NULL);
-		}
-	} else {
-		errx(2, "no such mode: %s", mode);
-	}
-	if (transport == 'p') {
+	if (transport == 't')
+		first_key();
+	modes[mode].run();
+	if (transport == 't')
+		kill(child, SIGKILL);
+	if (transport == 'p' || transport == 't') {
 		close(conn); /* hangs up */
 		waitpid(child, &status, 0);
 		return 0;
