@@ -1,187 +1,126 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 #
-# Puts echo-shell on this machine and takes it off again. As root:
+# Install echo-shell on this machine, or remove it. As root:
 #
-#   ./setup.sh                      the echo server on port 2022, for user demo
-#   PORT=n HOST_KEY=file ./setup.sh the same on another port, with a key of yours
+#   ./setup.sh                      the echo server on port 2022, with user demo
 #   ./setup.sh drop-in              no server: the echo on the sshd that is here
+#   ./setup.sh run                  the server in the foreground, for a container
 #   ./setup.sh add-user NAME...     more demo users; prints name:password for each
 #   ./setup.sh add-user -           the same from lines of name:password on stdin
-#   ./setup.sh remove-user NAME...  takes demo users off, and ends their sessions
+#   ./setup.sh remove-user NAME...  remove demo users and end their sessions
 #   ./setup.sh status               what is here and who is on; 0 if all is well
-#   ./setup.sh uninstall            takes off all that was put on
-#   ./setup.sh test                 the project's tests; TEST_HERE=1 lets them use
-#                                   this machine itself where namespaces are refused
+#   ./setup.sh uninstall            remove everything again
+#   ./setup.sh test                 run the tests; TEST_HERE=1 lets them use this
+#                                   machine itself where namespaces are refused
 #
-# Each step pushes what undoes it before it is taken; whatever ends the run
-# early, what it did is undone in the opposite order and one line says why.
+#   In the environment: PORT=n, HOST_KEY=file, PASSWORD=word (demo's)
+#
+# Every command is a row of steps in a safe order. A step does nothing where it was
+# taken already: the same command completes what was cut off, and uninstall works
+# from any state. Nothing is remembered that the system does not keep itself; ours
+# is what has our names.
 
-set -eu
+set -euf
 umask 022
 LC_ALL=C
 export LC_ALL
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # root by plain su has none of them
+# Root by plain su has no sbin. An empty part would be the current folder.
+PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 here=$(unset CDPATH && cd "$(dirname "$0")" && pwd)
+me="${SUDO_USER:+sudo }./setup.sh"
 group=echo-shell
-mark='echo-shell demo user' # in the comment field of each account we make
-probe=echo-shell-probe      # one that lives for a proof only
+comment='echo-shell demo user' # of each account that we make
+probe=echo-shell-probe         # the account of the trial login
+own=/etc/ssh/echo-shell        # exists as long as anything of ours does
+in_force=$own/in-force         # exists while every sshd has read our files
+admin=$own-local.conf          # the administrator's, which we never write
 program=/usr/local/bin/echo-shell
-own=/etc/ssh/echo-shell # all that belongs to the dedicated server
-record=$own/installed   # what was put on: "cksum size FILE", "package NAME", "user ~NAME"
 lock=/etc/ssh/sshd_config.d/echo-shell.conf
 unit=/etc/systemd/system/echo-shell.service
-socket=/etc/systemd/system/echo-shell.socket # only where sshd takes one
-pidfile=/run/echo-shell.pid
-logfile=/var/log/echo-shell.log # only where there is neither systemd nor syslog
+old_socket=/etc/systemd/system/echo-shell.socket # of an earlier version, as are
+old_record=$own/installed                        # this and ssh_host_key.pub
+files="$own/sshd_config $own/echo-shell.conf $own/banner $own/ssh_host_key $own/askpass
+	$program $lock $unit $old_socket $old_record $own/ssh_host_key.pub"
+logfile=/var/log/echo-shell.log      # only without systemd and syslog
 no_start=/etc/ssh/sshd_not_to_be_run # Debian's own switch for its ssh service
 
-work=    # a private folder for this run
-undo=    # what undoes this run, last step first
-failure= # the line to end with
-changed= # set when this run changed something
+work=       # a private folder for this run
+failure=    # the line to end with
+back=       # the function that goes back, once something was changed
+going_back= # set while it runs
+left=       # what it could not put back
+wanted=     # the packages that this run installs
+changed=    # the files that this run changed
+made=       # the accounts that this run made
 
 # --- how a run ends ---------------------------------------------------------
 
-step() {
-	printf 'echo-shell: %s\n' "$*" 2>/dev/null # or a shell adds a line of its own
+# Print text, with "?" for what is not printable: others may have written it.
+say() {
+	printf '%s\n' "$*" | tr -c '[:print:]\n' '?' 2>/dev/null || die "cannot write to standard output"
 }
 
-# Ends the run with one line; what was done is undone first, by finish.
+step() { say "echo-shell: $*"; }
+
+# End the run with one line. finish goes back first.
 die() {
 	failure=$*
 	exit 1
 }
 
-# Takes a line that undoes the step which comes next. It must do no harm and
-# succeed where that step has not been taken or only half.
-later() {
-	undo="$1
-$undo"
-}
-
-# Takes a file of messages; prints the last. sshd ends its own with CR LF.
+# Print the last line of a file of messages that says why. sshd ends its own with CR LF.
 last_line() {
-	tail -n 1 "$1" | tr -d '\r'
+	grep -v ': terminating, ' "$1" | tail -n 1 | tr -d '\r'
 }
 
-# Runs a command quietly; where it fails, dies with what it was for and the last
-# line that it printed.
+# Run a command quietly. Where it fails, end the run and say what it was for; while
+# going back, remember that and go on.
 try() {
 	what=$1
 	shift
-	"$@" >"$work/output" 2>&1 ||
-		die "cannot $what: $1: $(last_line "$work/output")"
+	"$@" >"$work/output" 2>&1 && return
+	what="cannot $what: $1: $(last_line "$work/output")"
+	[ -n "$going_back" ] || die "$what"
+	left="$left, but $what"
 }
 
-# The EXIT trap: takes the exit status, undoes, cleans up.
+# Go back if the run failed, and clean up. It is the EXIT trap.
 finish() {
 	trap - EXIT
-	trap '' HUP INT QUIT PIPE TERM # an impatient second Ctrl-C must not stop the undoing
+	trap '' HUP INT QUIT PIPE TERM # a second Ctrl-C must not stop this
 	if [ "$1" != 0 ]; then
 		set +e
 		failure=${failure:-stopped with status $1}
-		if [ -n "$undo" ]; then
-			# Each in a shell of its own: one that dies must not stop the others.
-			left=$(printf '%s' "$undo" | while IFS= read -r line; do
-				(eval "$line") >/dev/null 2>&1 </dev/null || printf ', %s' "$line"
-			done)
-			failure="$failure; all that this run did is undone"
-			[ -z "$packages" ] || failure="$failure, but$packages stay"
-			[ -z "$left" ] || failure="$failure, but this failed$left"
+		if [ -n "$back" ]; then
+			going_back=yes
+			"$back" >/dev/null 2>&1 </dev/null
+			failure="$failure; all is as it was before$left"
 		fi
-		printf 'setup.sh: %s\n' "$failure" >&2
+		say "setup.sh: $failure${wanted:+; what apt-get installed of$wanted stays}" >&2
 	fi
-	rm -rf "$work"
+	[ -z "$work" ] || rm -rf "$work"
 	exit "$1"
+}
+
+# Let only one setup.sh change something at a time, where there is a flock. The file
+# is for root alone, or a user could hold it.
+take_turn() {
+	command -v flock >/dev/null || return 0
+	(umask 077 && : >>/run/echo-shell.lock) 2>/dev/null ||
+		die "cannot write to /run: in a container, mount a tmpfs there"
+	exec 9</run/echo-shell.lock
+	wait_for flock -n 9 || die "another setup.sh is at work: wait until it has ended"
 }
 
 # --- what this machine has --------------------------------------------------
 
-have() {
-	case $1 in
-	cc) echo '#include <unistd.h>' | cc -E - >/dev/null 2>&1 ;; # headers too
-	*) command -v "$1" >/dev/null ;;
-	esac
-}
+have() { command -v "$1" >/dev/null; }
 
-systemd_runs() {
-	[ -d /run/systemd/system ]
-}
+systemd_runs() { [ -d /run/systemd/system ]; }
 
-port_listens() {
-	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
-		awk -v port="$(printf ':%04X$' "$1")" \
-			'$4 == "0A" && $2 ~ port { found = 1 } END { exit !found }'
-}
-
-# Takes a process; whether it is of this machine, and not of a container on it.
-is_here() {
-	[ "$(readlink "/proc/$1/ns/pid")" = "$(readlink /proc/self/ns/pid)" ]
-}
-
-# Takes a program's name; prints the pids of its processes.
-processes() {
-	for process in /proc/[0-9]*; do
-		process=${process#/proc/}
-		if read -r name <"/proc/$process/comm" && [ "$name" = "$1" ] && is_here "$process"; then
-			echo "$process"
-		fi
-	done 2>/dev/null
-}
-
-# Prints for each sshd that listens its pid, and its configuration file: "-" for the
-# default one, "?" where its title is too short to tell. A session may listen too,
-# for a forwarding; its title has an @, or its parent is an sshd.
-listeners() {
-	sockets=$(awk '$4 == "0A" { print "socket:[" $10 "]" }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
-	[ -n "$sockets" ] || return 0
-	for process in $(processes sshd); do
-		# shellcheck disable=SC2010 # not for the names, for what they point to
-		ls -l "/proc/$process/fd" | grep -qF "$sockets" || continue
-		read -r name <"/proc/$(awk '/^PPid:/ { print $2 }' "/proc/$process/status")/comm"
-		[ "$name" != sshd ] || continue
-		tr '\0' ' ' <"/proc/$process/cmdline" | awk -v "pid=$process" '
-			/^sshd: [^\/ ]*@/ { exit }
-			!/\[listener\]/ { print pid, "?"; exit }
-			{
-				file = "-"
-				for (i = 3; i <= NF && $i != "[listener]"; i++)
-					if (sub(/^-[46DGQRTdeiqrtV]*/, "", $i) && $i != "") {
-						option = substr($i, 1, 1)
-						value = length($i) > 1 ? substr($i, 2) : $(++i)
-						if (option == "f")
-							file = value
-					}
-				print pid, file
-			}'
-	done 2>/dev/null
-}
-
-# Prints the pid of our own.
-server_pid() {
-	listeners | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p"
-}
-
-server_runs() {
-	[ -n "$(server_pid)" ]
-}
-
-# Whether systemd holds our socket, be the server up or down.
-socket_is_open() {
-	systemd_runs && systemctl -q is-active "${socket##*/}"
-}
-
-server_is_installed() {
-	[ -e "$own/sshd_config" ]
-}
-
-installed_port() {
-	sed -n '/^Port /{s///p;q;}' "$own/sshd_config" 2>/dev/null || :
-}
-
-# Runs a command every tenth of a second until it succeeds; fails after 10 s.
+# Run a command every tenth of a second until it succeeds. Fail after 10 seconds.
 wait_for() {
 	tries=100
 	until "$@"; do
@@ -191,183 +130,252 @@ wait_for() {
 	done
 }
 
-# Takes program:package pairs and installs the packages whose programs are
-# missing. A machine that had no sshd is left with none running or enabled.
-install_packages() {
-	programs=
-	packages=
-	for pair in "$@"; do
-		have "${pair%%:*}" && continue
-		programs="$programs ${pair%%:*}"
-		packages="$packages $(echo "${pair#*:}" | tr , ' ')"
-	done
-	# No must: without it the program is built with the C library that is here. Of no
-	# use where it is built already.
-	wanted=
-	have musl-gcc || ! have apt-get || make -q -C "$here" echo-shell >/dev/null 2>&1 ||
-		wanted=' musl-tools'
-	[ -n "$packages$wanted" ] || return 0
-	have apt-get || die "missing here:$programs; install them and run this again"
-	step "installing$packages$wanted"
-	if ! have sshd && [ ! -e "$no_start" ]; then
-		mkdir -p /etc/ssh
-		later "rm -f '$no_start'"
-		echo "$mark" >"$no_start" # ours, also after a power cut: see keep_sshd_off
-	fi
-	export DEBIAN_FRONTEND=noninteractive
-	# A repository that does not answer need not be the one that has them.
-	apt-get -q update >"$work/output" 2>&1 || step "not all package lists are new: $(last_line "$work/output")"
-	# shellcheck disable=SC2086 # a list of words
-	[ -z "$packages" ] || try "install$packages" apt-get -q -y --no-install-recommends install $packages
-	if [ -n "$wanted" ]; then
-		# shellcheck disable=SC2086 # a word without its blank
-		if apt-get -q -y --no-install-recommends install $wanted >"$work/output" 2>&1; then
-			packages=$packages$wanted
-		else
-			step "going on without$wanted: $(last_line "$work/output")"
-		fi
-	fi
-	keep_sshd_off
-	undo= # packages stay
+# Print "PID PARENT NAME" for each process of this machine, and not of a container on
+# it, whose real, effective and saved user id is the one given.
+processes() {
+	(set +f && cat /proc/[0-9]*/status 2>/dev/null) | awk -v "uid=$1" '
+		function flush() { if (ours) print pid, parent, name; ours = 0 }
+		/^Name:/ { flush(); name = $2 }
+		/^Pid:/ { pid = $2 }
+		/^PPid:/ { parent = $2 }
+		/^Uid:/ { ours = $2 == uid && $3 == uid && $4 == uid }
+		/^NSpid:/ && NF > 2 { ours = 0 }
+		END { flush() }'
 }
 
-# Undoes what installing openssh-server enabled, if it was we who installed it, in
-# this run or in one that was cut off.
+# Return whether a process listens on a TCP port, or on any. Without a process:
+# whether anyone does.
+listens() {
+	sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+		awk -v port="${2:+$(printf ':%04X' "$2")}\$" \
+			'$4 == "0A" && $2 ~ port { print "socket:[" $10 "]" }')
+	# shellcheck disable=SC2010 # not for the names, for what they point to
+	[ -n "$sockets" ] && { [ -z "$1" ] || ls -l "/proc/$1/fd" 2>/dev/null | grep -qF "$sockets"; }
+}
+
+# Print "PID FILE" for each sshd of root's that listens. FILE is the configuration
+# that its title names, - for the default one, ? where the title is cut off. A session
+# of root's may listen too, for a forwarding: its title has an @. So may, for a moment,
+# a child that is about to become a session.
+listeners() {
+	processes 0 | while read -r pid parent name; do
+		[ "$name" != sshd ] || ! listens "$pid" '' ||
+			echo "$pid $parent $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+	done 2>/dev/null | awk '
+		$3 == "sshd:" && $4 ~ /^[^\/]*@/ { next }
+		{
+			parent[$1] = $2
+			file[$1] = /\[listener\]/ ? "-" : "?"
+			for (i = 5; i <= NF && $i != "[listener]"; i++)
+				if (match($i, /^-[46DGQRTdeiqrtV]*f/))
+					file[$1] = RLENGTH < length($i) ? substr($i, RLENGTH + 1) : $(i + 1)
+		}
+		END { for (pid in file) if (!(parent[pid] in file)) print pid, file[pid] }'
+}
+
+other_listeners() { listeners | grep -v " $own/sshd_config\$" || :; }
+
+# Print the pid of our own server. Fail if it does not run.
+server_pid() {
+	listeners | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p" | grep .
+}
+
+# --- packages ---------------------------------------------------------------
+
+# Install packages, given as program:package, whose programs are missing. A machine
+# that had no sshd is left with none running or enabled.
+install_packages() {
+	missing=
+	for pair; do
+		have "${pair%%:*}" && continue
+		missing="$missing ${pair%%:*}"
+		wanted="$wanted $(echo "${pair#*:}" | tr , ' ')"
+	done
+	[ -n "$missing" ] || return 0
+	{ [ "$(id -u)" = 0 ] && have apt-get; } || die "missing here:$missing; install them and run this again"
+	if ! have sshd && [ ! -e "$no_start" ]; then
+		{ mkdir -p /etc/ssh && echo "$comment" >"$no_start"; } || die "cannot write $no_start"
+		back=keep_sshd_off
+	fi
+	step "installing$wanted"
+	# A repository that does not answer need not be the one that has them.
+	apt_get update || step "not all package lists are new: $(last_line "$work/output")"
+	# shellcheck disable=SC2086 # a list of words
+	apt_get install --no-install-recommends $wanted || die "cannot install$wanted: $(last_line "$work/output")"
+	keep_sshd_off
+	back=
+	wanted=
+}
+
+# Run apt-get, and print a dot for each package that it gets or sets up.
+apt_get() {
+	{ DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" 2>&1 9>&- && echo succeeded; } |
+		tee "$work/output" | awk '/^(Get:|Setting up)/ { printf "."; fflush() } END { print "" }'
+	grep -qx succeeded "$work/output"
+}
+
+# Switch the distribution's sshd off, if it was we who installed it, in this run or in
+# one that was cut off.
 keep_sshd_off() {
-	grep -qsxF "$mark" "$no_start" || return 0
-	if ! have sshd; then
-		: # cut off before it came
-	elif have systemctl; then
+	grep -qsxF "$comment" "$no_start" || return 0
+	if have sshd && have systemctl; then
 		try 'disable the ssh service' systemctl disable ssh.service ssh.socket
-	else
+	elif have sshd; then
 		try 'disable the ssh service' update-rc.d ssh disable
 	fi
-	rm -f "$no_start"
+	try "remove $no_start" rm -f "$no_start"
 }
 
-# --- files ------------------------------------------------------------------
+# --- our files --------------------------------------------------------------
 
-# Takes a name and the words before it in the record; without words, drops it.
-note() {
-	name=$1
-	shift
-	: >>"$record" && awk -v "name=$name" -v "words=$*" \
-		'$NF != name { print } END { if (words != "") print words, name }' \
-		"$record" | sort >"$record.new" && mv -f "$record.new" "$record" && return
-	die "cannot write $record"
-}
-
-# Takes a file; says whether it is as the record has it.
-unchanged() {
-	[ -e "$1" ] && grep -qxF "$(cksum "$1")" "$record" 2>/dev/null
-}
-
-# Takes a file as the record has it, that will change or go; keeps it for the undo.
-keep() {
-	old=$work/old$(echo "$1" | tr / _)
-	try "copy $1" cp -p "$1" "$old"
-	later "cp -p '$old' '$1.new' && mv -f '$1.new' '$1' && note '$1' $(cksum <"$1")"
-}
-
-# Takes a file; says whether the record has it, as it is or changed since.
-recorded() {
-	grep -q " $1\$" "$record" 2>/dev/null
-}
-
-# Takes a file, its destination and its mode; puts it there whole or not at all. A
-# configuration that an administrator has changed since stays as it is; a file that
-# is none of ours, or a program or lock that is not what we put there, is an error.
-put() {
-	! cmp -s "$1" "$2" || return 0
-	later "rm -f '$2.new'"
-	if [ ! -e "$2" ]; then
-		later "rm -f '$2' && note '$2'"
-	elif unchanged "$2"; then
-		keep "$2"
-	elif recorded "$2" && [ "$2" != "$program" ] && [ "$2" != "$lock" ]; then
-		step "kept $2: it was changed since it was put there"
-		return
+# Write the new files, as they are to be on this machine, to a tree in $work: with its
+# port, its sshd, and each "#?" line live if this sshd knows the option.
+render_all() {
+	new=$work/new
+	mkdir -p "$new$own" "$new${lock%/*}" "$new${unit%/*}" "$new${program%/*}"
+	sed -n 's/.*#? //p' "$here/sshd_config.d/echo-shell.conf" "$here/sshd_config.d/port-2022/sshd_config" >"$work/options"
+	unknown=$("$sshd" -t -f "$work/options" 2>&1 | tr -d '\r' | sed -n 's|.*Bad configuration option: \(.*\)|/#? \1 /b|p')
+	if [ -x "$here/echo-shell" ]; then
+		cp "$here/echo-shell" "$new$program"
+		chmod 755 "$new$program"
+	fi
+	if [ "$way" = server ]; then
+		render port-2022/keep-out.conf "$lock"
+		render port-2022/sshd_config "$own/sshd_config"
+		render port-2022/banner "$own/banner"
+		render echo-shell.conf "$own/echo-shell.conf" /AcceptEnv/d
+		[ ! -e "$work/key" ] || cp -p "$work/key" "$new$own/ssh_host_key"
+		! systemd_runs || render port-2022/echo-shell.service "$unit"
 	else
-		die "$2 is there and is not what setup.sh puts there: move it away and run this again"
+		# The secret stays what it is, or every run would change the lock.
+		secret=$(sed -n 's/^.AcceptEnv \(ECHO_SHELL_[a-z0-9]\{20\}\)$/\1/p' "$lock" 2>/dev/null) || :
+		render echo-shell.conf "$lock" "s|ECHO_SHELL_SECRET|${secret:-ECHO_SHELL_$(random_password)}|"
+		chmod 600 "$new$lock"
 	fi
-	changed=yes
-	try "write $2" cp "$1" "$2.new"
-	try "write $2" chmod "$3" "$2.new"
-	# Old and new are both ours until the old one is gone, whenever power fails.
-	echo "$(cksum <"$1") $2" >>"$record" || die "cannot write $record"
-	try "write $2" mv -f "$2.new" "$2"
-	note "$2" "$(cksum <"$2")"
+	options "$new$lock" | grep -v '^match ' >"$work/lock"
 }
 
-# Takes a file off again, if it was we who put it there; keeps a copy of one that
-# was changed since.
-take_off() {
-	if [ -e "$1" ] && recorded "$1"; then
-		if unchanged "$1"; then
-			keep "$1"
-		else
-			saved=$1.saved
-			while [ -e "$saved" ]; do saved=$saved~; done
-			later "[ ! -e '$saved' ] || mv -f '$saved' '$1'; note '$1' $(awk -v name="$1" '$NF == name { print $1, $2 }' "$record")"
-			try "take off $1" cp -p "$1" "$saved"
-			step "kept a copy of $1, which was changed since it was put there: $saved"
-		fi
-		try "take off $1" rm -f "$1"
-		note "$1"
-	fi
-	try "take off $1.new" rm -f "$1.new"
-}
-
-# Takes a file of sshd_config.d; prints it for this machine: its port, its sshd and
-# whether that takes a socket, and each "#?" line live if this sshd knows the option.
 render() {
-	while IFS= read -r line; do
-		option=${line#*"#? "}
-		if [ "$option" != "$line" ]; then
-			echo "$option" >"$work/option"
-			if "$sshd" -t -f "$work/option" -h "$work/key" 2>/dev/null; then
-				line=${line%%"#? "*}$option
-			fi
-		fi
-		printf '%s\n' "$line"
-	done <"$here/sshd_config.d/$1" |
-		sed "s|^Port 2022\$|Port $port|; s|^\(ListenStream=.*:\)2022\$|\1$port|; s|/usr/sbin/sshd|$sshd|
-			${takes_socket:+s|kill -HUP|kill|; s|^Restart=.*|Restart=always|;} ${no_ipv6:+/^ListenStream=\[/d}"
+	sed -e "$unknown" -e "s/#? //; s|^Port 2022\$|Port $port|; s|/usr/sbin/sshd|$sshd|; ${3-}" \
+		"$here/sshd_config.d/$1" >"$new$2"
 }
 
-# --- the system's own sshd --------------------------------------------------
+need_etc() { [ -w /etc ] || die "cannot write to /etc: run ./setup.sh when the image is made"; }
 
-# Prints what it holds for no one in particular, root, an ordinary user, a stranger.
-system_view() {
-	"$sshd" -T || return
-	ordinary=$(getent passwd | awk -F : '$3 >= 1000 { print $1; exit }')
-	for user in root "${ordinary:-nobody}" a-stranger; do
-		"$sshd" -T -C "user=$user,host=localhost,addr=127.0.0.1" || return
+# Return whether a file is as a tree has it.
+same() { { [ ! -e "$1$2" ] && [ ! -e "$2" ]; } || cmp -s "$1$2" "$2"; }
+
+# Put a file in place as a tree has it, whole or not at all; remove what it has not.
+# The program is read anew for each session. All else is in force once sshd has read it.
+put() {
+	! same "$1" "$2" || return 0
+	if [ -n "$back" ] && [ -z "$going_back" ]; then
+		need_etc
+		changed="$changed $2"
+		[ ! -e "$2" ] || { mkdir -p "$work/old${2%/*}" && cp -p "$2" "$work/old$2"; } ||
+			die "cannot copy $2 to $work"
+	fi
+	[ "$2" = "$program" ] || [ ! -e "$in_force" ] || try "remove $in_force" rm "$in_force"
+	if [ ! -e "$1$2" ]; then
+		try "remove $2" rm "$2"
+		return
+	fi
+	try "write $2" cp -p "$1$2" "$2.new"
+	try "write $2" mv -f "$2.new" "$2"
+}
+
+# Put all files in place. From here on, a run that fails goes back.
+put_all() {
+	was_in_force=
+	[ ! -e "$in_force" ] || was_in_force=yes
+	was_here=yes
+	[ -d "$own" ] || was_here=
+	back=go_back
+	try "make $own" mkdir -p "$own"
+	bring_over
+	for file in $files; do
+		[ -z "$was_here" ] || same "$new" "$file" || step "updating $file"
+		put "$new" "$file"
 	done
 }
 
-# Prints the listeners but for our own.
-other_listeners() {
-	listeners | grep -v " $own/sshd_config\$" || :
+# Remove the accounts that this run made. If it changed files, put the old ones back in
+# place and in force. Uninstalling is the same, with all accounts and no old files.
+go_back() {
+	for user in $made; do
+		remove_account "$user"
+	done
+	[ -n "$changed" ] || [ -z "$was_here" ] || return 0
+	[ -n "$ran" ] || try "stop the server" stop_server
+	[ -n "$was_here" ] || ! getent group "$group" >/dev/null || try "remove the group $group" groupdel "$group"
+	for file in $changed; do
+		put "$work/old" "$file"
+		[ ! -e "$file.new" ] || try "remove $file.new" rm "$file.new"
+	done
+	reload_system_sshd
+	! systemd_runs || try "reload systemd" systemctl daemon-reload
+	[ -z "$ran" ] || try "start the server" start_server
+	[ -z "$was_in_force" ] || try "write $in_force" touch "$in_force"
+	[ -z "$was_here" ] || return 0
+	try "remove $logfile" rm -f "$logfile"
+	rmdir "$own" 2>/dev/null || step "kept $own: it holds files that setup.sh did not write"
 }
 
-# Takes a configuration file, or - for the default one, and options; runs sshd.
+# Bring over what an earlier version left: configuration that was changed in place, and
+# a systemd socket. Its files that are no longer ours go with the others: see put.
+bring_over() {
+	[ -e "$old_record" ] || return 0
+	for file in "$own/sshd_config" "$own/echo-shell.conf" "$own/banner"; do
+		grep -qxF "$(cksum "$file" 2>&1)" "$old_record" || [ ! -e "$file" ] && continue
+		try "keep $file" cp -p "$file" "$own-${file##*/}.saved"
+		step "$file was changed here: it is kept as $own-${file##*/}.saved; what it has of yours belongs in $admin"
+	done
+	[ ! -e "$old_socket" ] || try "stop ${old_socket##*/}" systemctl -q disable --now "${old_socket##*/}"
+}
+
+# --- the system's sshd ------------------------------------------------------
+
+# Run sshd with a configuration file, or - for the default one, and options. It has ten
+# seconds: the file is somebody else's.
 sshd_with() {
-	file=$1
+	config=$1
 	shift
-	if [ "$file" = - ]; then "$sshd" "$@"; else "$sshd" -f "$file" "$@"; fi
+	[ "$config" = - ] || set -- -f "$config" "$@"
+	timeout -s KILL 10 "$sshd" "$@"
 }
 
-# Has each of them read its configuration again, unless it would end with an error;
-# open sessions stay open. It is "systemctl reload", also without systemd.
+# Find sshd. Set $ran to the pid of our own, if it runs, and $configs to the files that
+# the lock must hold in: that of each other sshd that listens, and last the default one.
+find_sshd() {
+	sshd=$(command -v sshd) || die "sshd is missing: install openssh-server"
+	# sshd -t and -T want the empty directory that its service makes.
+	empty=$("$sshd" -t 2>&1 | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
+	[ -z "$empty" ] || mkdir -p "$empty" || die "cannot make $empty, which sshd wants"
+	seen=$(listeners)
+	ran=$(echo "$seen" | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p")
+	configs=$(echo "$seen" | awk -v "own=$own/sshd_config" '$2 != own && !done[$2]++ { print $2 } END { print "-" }')
+	case $configs in *'?'*) die "an sshd that listens hides its arguments: start it from an environment that is not empty" ;; esac
+}
+
+# Print what these hold for no one in particular, root, an ordinary user, a stranger.
+system_view() {
+	ordinary=$(getent passwd | awk -F : '$3 >= 1000 && $3 <= 60000 { print $1; exit }')
+	for config in $configs; do
+		sshd_with "$config" -T || return
+		for user in root $ordinary a-stranger; do
+			sshd_with "$config" -T -C "user=$user,host=localhost,addr=127.0.0.1" || return
+		done
+	done
+}
+
+# Have each sshd but ours read its configuration again, unless that has an error by now.
+# Open sessions stay open. It is "systemctl reload", also without systemd.
 reload_system_sshd() {
-	# Where systemd holds the socket, a HUP ends sshd, which cannot bind it again
-	# (Debian 13). Stopped, the next connection starts it; sessions go on.
-	if systemd_runs && systemctl -q is-active ssh.socket; then
-		systemctl stop ssh.service
-	fi
-	other_listeners | while read -r pid file; do
-		if sshd_with "$file" -t 2>/dev/null; then
+	# Where systemd holds the socket, a HUP ends sshd, which cannot bind it again.
+	# Stopped, the next connection starts it; sessions go on.
+	! systemd_runs || ! systemctl -q is-active ssh.socket || try "reload ssh" systemctl stop ssh.service
+	other_listeners | while read -r pid config; do
+		if sshd_with "$config" -t 2>/dev/null; then
 			kill -HUP "$pid" || :
 		else
 			step "the sshd with pid $pid is not reloaded: its configuration has an error (sshd -t)"
@@ -375,672 +383,590 @@ reload_system_sshd() {
 	done
 }
 
-# Puts in force a lock that was put in place, by this run or by one cut off since.
-apply_lock() {
-	if grep -qx 'pending :reload' "$record"; then
-		try "write to the disk" sync # before there is a password to lock out
-		reload_system_sshd
-		note :reload
-	fi
-}
-
-# Prints the options of a file of ours, or of "sshd -T", which has written keywords
-# in small letters and from 10.6 on in mixed ones, in one form.
+# Print the options of a file of ours, or of "sshd -T", in one form: keywords in small
+# letters, as sshd wrote them before 10.6.
 options() {
 	awk '/^\t?[A-Za-z]/ { keyword = tolower($1); sub(/^\t?[^ ]+/, ""); print keyword $0 }' "$1"
 }
 
-# Takes an account; has sshd show, for the system's configuration and for that of
-# each other sshd that listens, that the account is held to each line of the lock.
+# Have each sshd show that it holds an account to every line of the lock; end the run
+# where one does not.
 prove_lock() {
-	options "$source" | grep -v '^match ' >"$work/lock"
-	for file in $({ echo -; other_listeners | cut -d ' ' -f 2-; } | sort -u); do
-		[ "$file" != '?' ] ||
-			die "an sshd that listens does not show its arguments: start it from an environment that is not empty"
-		sshd_with "$file" -T -ddd -C "user=$1,host=localhost,addr=127.0.0.1" \
-			>"$work/output" 2>"$work/debug" ||
-			die "sshd refuses its configuration: $(last_line "$work/debug")"
-		[ "$file" != - ] || file=/etc/ssh/sshd_config
-		options "$work/output" >"$work/locked"
-		# A list may hold more than our line, where that does not weaken it.
+	for config in $configs; do
+		sshd_with "$config" -T -ddd -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/shown" 2>"$work/trace" ||
+			die "sshd refuses its configuration ${config#-}: $(last_line "$work/trace")"
+		options "$work/shown" >"$work/held"
+		# DenyGroups may have more than our line; any other keyword must have it alone.
 		loose=$(awk 'NR == FNR { lock[$0]; keyword[$1]; next } $0 in lock { delete lock[$0]; next }
 			$1 in keyword && $1 != "denygroups" { lock[$0] }
-			END { for (line in lock) { print line; exit } }' "$work/lock" "$work/locked")
-		[ -z "$loose" ] ||
-			die "$file does not hold $1 to $lock ($loose): put the line" \
-				"'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
-		# What stands before the lock wins; it was asked for one address only.
-		first=$(tr -d '\r' <"$work/debug" | sed -n "/checking match for/{s/.*checking match for '\(.*\)' user .*/\1/p;/'Group $group'/q;}" |
-			grep -iE 'address|host|port|rdomain|version' | head -n 1)
-		[ -z "$first" ] || grep -q '^denygroups' "$work/lock" ||
-			die "'Match $first' comes before $lock and wins for some clients: move it behind"
+			END { for (line in lock) { print line; exit } }' "$work/lock" "$work/held")
+		[ "$config" != - ] || config=/etc/ssh/sshd_config
+		[ -z "$loose" ] || die "$config does not hold $1 to $lock ($loose):" \
+			"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
+		prove_place
 	done
 }
 
-# Has sshd show that for all but demo users its configuration is what it was.
-prove_others() {
-	system_view >"$work/after" 2>&1 || :
-	cmp -s "$work/before" "$work/after" ||
-		die "with $lock the system's sshd would not be what it was for all others"
+# The same for all addresses: sshd was asked for one. No Match may stand around the
+# Include of the lock, in whichever file; nor one for some addresses before the lock,
+# unless the lock is DenyGroups, which adds up.
+prove_place() {
+	file=$lock
+	while place=$(awk -v "end=: including $file" '{ sub(/\r$/, "") }
+			substr($0, length($0) - length(end) + 1) == end {
+				sub(/^debug2: /, ""); sub(/: including .*/, ""); sub(/ line /, " "); print; exit
+			}' "$work/trace") && [ -n "$place" ]; do
+		file=${place% *}
+		match=$(awk -v "n=${place##* }" 'NR == n { print found; exit }
+			tolower($0) ~ /^[ \t]*"?match[" \t=]/ { found = $0 }' "$file")
+		[ -z "$match" ] || die "in $file the Include of $lock stands in '$match' and is no lock for others:" \
+			"move the Include to the top, before every Match"
+	done
+	[ "$way" = drop-in ] || return 0
+	match=$(sed -n "s/.*checking match for '\(.*\)' user .*/\1/p" "$work/trace" |
+		awk -v "ours=Group $group" '$0 == ours { before = found }
+			tolower($0) ~ /address|host|port|rdomain|version/ { found = $0 }
+			END { print before }')
+	[ -z "$match" ] || die "'Match $match' comes before $lock and wins for some clients: move it behind the Include"
+}
+
+# Prove the lock for each account, and that for all others nothing changes; have it read.
+prove_and_reload() {
+	for user in $(our_users); do
+		prove_lock "$user"
+	done
+	if [ -e "$work/before" ]; then
+		system_view >"$work/after" 2>&1 || :
+		cmp -s "$work/before" "$work/after" || die "with $lock the system's sshd would not be what it was for all others"
+	fi
+	[ ! -e "$in_force" ] || return 0
+	try "write to the disk" sync # before there is a password to lock out
+	reload_system_sshd
+}
+
+# Print the line that keeps an account out of the sshd that was asked last.
+kept_out() {
+	for keyword in AllowUsers AllowGroups; do
+		patterns=$(awk -v "keyword=$keyword" '$1 == tolower(keyword) { print $2 }' "$work/held")
+		[ -n "$patterns" ] || continue
+		for name in $(if [ "$keyword" = AllowUsers ]; then echo "$1"; else id -Gn "$1"; fi); do
+			for pattern in $patterns; do
+				# shellcheck disable=SC2254 # a pattern
+				case $name in ${pattern%@*}) continue 3 ;; esac
+			done
+		done
+		# shellcheck disable=SC2086 # on one line
+		echo "$keyword" $patterns
+		return
+	done
 }
 
 # --- accounts ---------------------------------------------------------------
 
-is_ours() {
-	getent passwd "$1" | grep -q ":$mark:[^:]*:$program\$"
+our_users() {
+	getent passwd ${1+"$1"} | awk -F : -v "comment=$comment" -v "shell=$program" \
+		'$5 == comment && $7 == shell { print $1 }'
 }
 
-# Whether an account's password was printed; until then a run was cut off.
-is_complete() {
-	grep -qxF "user ~$1" "$record" 2>/dev/null
+is_ours() { [ -n "$(our_users "$1")" ]; }
+
+# Return whether an account has a password, which then is known to somebody. An account
+# that was only made has a "!" or two.
+has_password() {
+	hash=$(getent shadow "$1" | cut -d : -f 2)
+	[ ${#hash} -gt 2 ]
 }
 
-all_users() {
-	getent passwd | grep ":$mark:[^:]*:$program\$" | cut -d : -f 1
-}
-
-# Makes an account that cannot log in yet. Its home exists, or sshd would say in
-# the session that it does not; the shell is not in /etc/shells, so that other
-# services which look there (FTP, chsh) refuse it.
+# Make an account that cannot log in yet. Its home exists, or sshd would say in the
+# session that it does not; its shell is not in /etc/shells, so that other services
+# which look there (FTP, chsh) refuse it.
 make_account() {
-	later "remove_account '$1' && note '~$1'"
-	is_ours "$1" || try "make the account $1" useradd -r -M -d / -g "$group" -s "$program" -c "$mark" "$1"
-	changed=yes
+	! is_ours "$1" || return 0
+	made="$made $1"
+	getent group "$group" >/dev/null || try "make the group $group" groupadd -r "$group"
+	try "make the account $1" useradd -r -M -d / -g "$group" -s "$program" -c "$comment" "$1"
 }
 
-# Twenty of 31 letters and digits, none that looks like another: 99 bits.
+# Print 20 of 31 letters and digits, none that looks like another: 99 bits.
 random_password() {
 	tr -dc 'abcdefghjkmnpqrstuvwxyz23456789' </dev/urandom | dd bs=1 count=20 2>/dev/null
 }
 
-# Takes an account and its password, which never is an argument of a program; with a
-# third word, one of ours, which nobody guesses: a login need not wait for a slow hash.
-set_password() {
-	later "usermod -p '!' '$1'"
+# Set passwords, given as name:password, all at once and never as a program's arguments.
+# Those "random" need no slow hash, for which each login would wait.
+set_passwords() {
+	need_etc
 	quick=
-	[ -z "${3-}" ] || ! chpasswd --help 2>&1 | grep -q sha-rounds || quick='-c SHA512 -s 1000'
+	[ "$1" != random ] || ! chpasswd --help 2>&1 | grep -q sha-rounds || quick='-c SHA512 -s 1000'
+	shift
 	# shellcheck disable=SC2086 # words or none
-	printf '%s:%s\n' "$1" "$2" | chpasswd $quick >"$work/output" 2>&1 ||
-		die "cannot set the password of $1: $(last_line "$work/output")"
+	printf '%s\n' "$@" | chpasswd $quick >"$work/output" 2>&1 ||
+		die "cannot set the password of ${1%%:*}: $(last_line "$work/output")"
 }
 
-# Ends every process of an account; fails if one stays.
-end_sessions() {
-	uid=$(id -u "$1") && wait_for no_processes "$uid"
-}
-
-no_processes() {
-	pids=$(awk -v uid="$1" '/^Pid:/ { pid = $2 } /^Uid:/ && $2 == uid { print pid }' \
-		/proc/[0-9]*/status 2>/dev/null) || :
-	none=yes
-	for pid in $pids; do
-		! is_here "$pid" || { none=; kill -KILL "$pid" || :; }
-	done
-	[ -n "$none" ]
-}
-
-# Takes an account off: no new login first, then its sessions, then itself.
+# Remove an account of ours: no new login first, then its sessions, then itself.
 remove_account() {
-	getent passwd "$1" >/dev/null || return 0
-	later "restore_account '$1' '$(id -u "$1")' '$(getent shadow "$1" | cut -d : -f 2)'"
-	usermod -p '!' "$1" && end_sessions "$1" && userdel "$1"
+	is_ours "$1" || return 0
+	try "lock the account $1" usermod -p '!' "$1"
+	try "end the sessions of $1" wait_for no_processes "$(id -u "$1")"
+	try "remove the account $1" userdel "$1"
 }
 
-# Takes an account as it was: name, number and hashed password.
-restore_account() {
-	getent passwd "$1" >/dev/null ||
-		useradd -r -M -d / -g "$group" -s "$program" -c "$mark" -u "$2" "$1"
-	printf '%s:%s\n' "$1" "$3" | chpasswd -e
+# Kill every process of a user. Return whether there was none.
+no_processes() {
+	pids=$(processes "$1" | cut -d ' ' -f 1)
+	# shellcheck disable=SC2086 # words
+	[ -z "$pids" ] || { kill -KILL $pids; false; }
+}
+
+# Refuse to go on if our group has accounts that are not ours: the lock shuts them out
+# of the system's sshd, and without it they would be open for more than an echo.
+refuse_strangers() {
+	strangers=$({ getent group "$group"; getent passwd; } |
+		awk -F : -v "comment=$comment" -v "shell=$program" '
+			NF == 4 { gid = $3; n = split($4, member, ","); while (n > 0) stranger[member[n--]]; next }
+			$4 == gid { stranger[$1] }
+			$5 == comment && $7 == shell { delete stranger[$1] }
+			END { for (user in stranger) printf " %s", user }')
+	[ -z "$strangers" ] || die "group $group has members that setup.sh did not make:$strangers;" \
+		"take them out of it first (usermod -g, gpasswd -d)"
 }
 
 # --- the dedicated server ---------------------------------------------------
 
-# Has the server start at boot; leaves the names of its units in $units.
-enable_units() {
-	units=echo-shell.service
-	[ ! -e "$socket" ] || units="$units echo-shell.socket"
-	# shellcheck disable=SC2086 # a list of words
-	systemctl daemon-reload && systemctl -q enable $units
+# Become sshd with the server's configuration, in the environment that the unit gives it.
+become_server() {
+	unset PASSWORD
+	# shellcheck disable=SC2046 # words
+	exec env $(sed -n 's/^Environment=//p' "$here/sshd_config.d/port-2022/echo-shell.service") \
+		"$sshd" -f "$own/sshd_config" "$@" 9>&-
 }
 
 start_server() {
 	if systemd_runs; then
-		# Not a restart: systemd opens no socket for a service that runs.
-		# shellcheck disable=SC2086 # a list of words
-		enable_units && systemctl stop $units && systemctl start echo-shell.service || return
+		systemctl daemon-reload && systemctl -q enable "${unit##*/}" &&
+			systemctl restart "${unit##*/}" || return
 	else
 		stop_server || return
-		log=
-		if [ ! -S /dev/log ]; then
-			log="-E $logfile"
-			[ -e "$logfile" ] || later "rm -f '$logfile'"
-		fi
-		# shellcheck disable=SC2046,SC2086 # words
-		env $(sed -n 's/^Environment=//p' "$here/sshd_config.d/port-2022/echo-shell.service") \
-			"$sshd" -f "$own/sshd_config" $log || return
+		(
+			trap - HUP INT QUIT PIPE TERM # finish ignores them; the server shall not
+			if [ -S /dev/log ]; then become_server; else become_server -E "$logfile"; fi
+		) || return
 	fi
-	wait_for server_runs
+	wait_for server_pid
 }
 
-# Takes a unit's file; stops the unit, and its start at boot.
-end_unit() {
-	[ -e "$1" ] || return 0
-	systemctl -q disable "${1##*/}"
-	! systemd_runs || systemctl stop "${1##*/}"
-}
-
-# Ends the listener, and its start at boot; open sessions go on.
+# End the listener, and its start at boot. Open sessions go on.
 stop_server() {
-	end_unit "$socket" # first: it would start the service for the next connection
-	end_unit "$unit"
-	pid=$(server_pid)
-	[ -z "$pid" ] || { kill "$pid" && wait_for [ ! -e "/proc/$pid" ]; }
+	if [ -e "$unit" ]; then
+		systemctl -q disable "${unit##*/}" || return
+		! systemd_runs || systemctl stop "${unit##*/}" || return
+	fi
+	pid=$(server_pid) || return 0
+	kill "$pid" && wait_for [ ! -e "/proc/$pid" ]
 }
 
-# Runs ssh for demo over loopback, as anyone would. It asks this script for the
-# password: see main.
-ssh_demo() {
-	ECHO_SHELL_PASSWORD=$password SSH_ASKPASS=$here/setup.sh SSH_ASKPASS_REQUIRE=force \
-		ssh -F none -p "$port" -o LogLevel=ERROR -o HostKeyAlias="$group" \
+# Print the last line of a file of messages and of the server's log, but not of a logout.
+reason() {
+	log=$(if systemd_runs; then journalctl -q -n 3 -o cat -u "${unit##*/}"; else tail -n 3 "$logfile"; fi 2>/dev/null |
+		grep -v logout | tail -n 1 | tr -d '\r')
+	echo "$(last_line "$1")${log:+; $log}"
+}
+
+# Run ssh for the probe, as anyone would. From an address of its own: another user of
+# this machine could take up all the places that sshd has for one.
+ssh_probe() {
+	# shellcheck disable=SC2086 # an option or none
+	ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$own/askpass SSH_ASKPASS_REQUIRE=force \
+		ssh -F none -p "$port" $from -o LogLevel=ERROR -o HostKeyAlias="$group" \
 		-o "UserKnownHostsFile=$work/known_hosts" -o StrictHostKeyChecking=yes \
-		-o NumberOfPasswordPrompts=1 -o ConnectTimeout=10 -o ServerAliveInterval=5 \
-		"$@" "demo@$address" >"$work/answer" 2>"$work/output"
+		-o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 \
+		-o ConnectTimeout=10 -o ServerAliveInterval=5 \
+		"$@" "$probe@$address" >"$work/answer$1" 2>"$work/errors"
 }
 
-# Logs in with $password, without and with a terminal, and compares what comes back;
-# before it, there may be what an administrator's sshrc prints.
-check_login() {
-	printf '%s %s\n' "$group" "$(cat "$own/ssh_host_key.pub")" >"$work/known_hosts"
-	address=$(listens | sed "s/:$port\$//; s/[][]//g; s/^0.0.0.0\$/127.0.0.1/; s/^::\$/::1/; q")
-	printf 'setup \377\r' | ssh_demo ||
-		die "the server is up but demo cannot log in: $(last_line "$work/output")"
-	tail -n 1 "$work/answer" >"$work/last"
-	printf "echo: '%s'\\r\\n" 'setup \xff\r' | cmp -s - "$work/last" ||
-		die "the server is up but its echo is wrong: $(cat "$work/last")"
-	# What comes early is echoed, too. Enter ~ . ends ssh, with a status that is none.
-	{
-		printf setup
+# Log in as the probe, without and with a terminal. Each must get its echo.
+trial_login() {
+	# shellcheck disable=SC2016 # askpass expands it
+	printf '#!/bin/sh\nprintf "%%s\\n" "$ECHO_SHELL_PASSWORD"\n' >"$new$own/askpass"
+	chmod 700 "$new$own/askpass"
+	put "$new" "$own/askpass"
+	echo "$group $(ssh-keygen -y -f "$own/ssh_host_key")" >"$work/known_hosts"
+	from=
+	[ "$address" != 127.0.0.1 ] ||
+		from=$(od -A n -N 3 -t u1 /dev/urandom | awk '{ print "-b 127." $1 "." $2 "." 1 + $3 % 254 }')
+	trial=$(random_password)
+	set_passwords random "$probe:$trial"
+	for tty in -T -tt; do
+		{
+			exec 9>&- # or it keeps the turn if this run is killed
+			printf setup | ssh_probe "$tty"
+		} &
+		ssh=$!
 		wait_for answered || wait_for answered || wait_for answered || : # as long as a login may take
-		printf '\r~.'
-	} | {
-		ssh_demo -tt || :
-		: >"$work/gone"
-	}
-	grep -q "echo: 'setup'" "$work/answer" ||
-		die "the server is up but gives demo no terminal: $(last_line "$work/output") $(server_log || :)"
+		grep -q "echo: 'setup'" "$work/answer$tty" ||
+			die "the server is up but a login (ssh $tty) gets no echo: $(reason "$work/errors")"
+	done
+	remove_account "$probe" # and its session with a terminal, which does not end by itself
+	wait
+	try "remove $own/askpass" rm -f "$own/askpass"
 }
 
-# Whether the login with a terminal has its answer, or is over.
+# Return whether the trial login has its answer, or is over.
 answered() {
-	[ -e "$work/gone" ] || grep -qs "echo: 'setup'" "$work/answer"
+	grep -qs "echo: 'setup'" "$work/answer$tty" || ! kill -0 "$ssh" 2>/dev/null
 }
 
 # --- the commands -----------------------------------------------------------
 
-need_root() {
-	[ "$(id -u)" = 0 ] || die "must be run as root: sudo ./setup.sh${*:+ $*}"
+# Set $way and $port to what is installed.
+find_way() {
+	way=server
+	[ -e "$own/sshd_config" ] || way=drop-in
+	port=$(sed -n '/^Port /{s///p;q;}' "$own/sshd_config" 2>/dev/null) || :
 }
 
-# Finds what would stop the server alone, before anything is changed.
+# Refuse to touch what was installed by hand.
+refuse_by_hand() {
+	[ ! -d "$own" ] || return 0
+	hand=
+	for file in "$program" "$lock" "$unit"; do
+		[ ! -e "$file" ] || hand="$hand rm $file;"
+	done
+	! getent group "$group" >/dev/null || hand="$hand groupdel $group;"
+	[ -z "$hand" ] || die "echo-shell was installed here by hand; to remove that:${hand%;}"
+}
+
+# Check what would stop the server alone, before anything is changed.
 check_server() {
-	port=${PORT:-$(installed_port)}
-	port=${port:-2022}
-	case $port in
-	0* | *[!0-9]* | ??????*) die "PORT=$port is not a port: take one from 1 to 65535" ;;
-	esac
-	[ "$port" -le 65535 ] || die "PORT=$port is not a port: take one from 1 to 65535"
-	[ -x "$here/setup.sh" ] || die "$here/setup.sh must be executable, ssh runs it: chmod +x setup.sh"
-	if getent passwd demo >/dev/null && ! is_ours demo; then
+	! grep -qs ForceCommand "$lock" ||
+		die "the drop-in is here, and the server keeps its users out of that sshd: $me uninstall first"
+	! getent passwd demo >/dev/null || is_ours demo ||
 		die "the account demo exists and is not echo-shell's: rename or remove it first"
-	fi
-	if port_listens "$port" && ! { [ "$port" = "$(installed_port)" ] && { server_runs || socket_is_open; }; }; then
-		die "port $port is taken: choose another one, PORT=n ./setup.sh"
-	fi
-	if grep -qs ForceCommand "$lock"; then
-		die "the drop-in is here, $lock; the server keeps its users out of that sshd:" \
-			"./setup.sh uninstall first"
-	fi
-	if [ -n "${HOST_KEY-}" ]; then
-		[ -n "$(find -H "$HOST_KEY" -prune -type f -user 0 \( -perm 600 -o -perm 400 \) 2>/dev/null)" ] ||
-			die "HOST_KEY=$HOST_KEY must be a file of root's that nobody else can read: chown root, chmod 600"
-	fi
+	case ${PASSWORD-x} in
+	'' | *[[:cntrl:]]*) die "PASSWORD is empty or has a control character" ;;
+	esac
+	find_way
+	way=server
+	port=${PORT:-${port:-2022}}
+	case $port in
+	0* | *[!0-9]* | ??????*) port=99999 ;;
+	esac
+	[ "$port" -le 65535 ] || die "PORT=$PORT is not a port: take one from 1 to 65535"
+	[ "$command" != run ] || ! systemd_runs || die "systemd runs here, and makes a service of the server: $me"
 }
 
-# Says which of our files is the lock, by how we were installed.
-find_source() {
-	source=$here/sshd_config.d/echo-shell.conf
-	! server_is_installed || source=$here/sshd_config.d/port-2022/keep-out.conf
-}
-
-# sshd -t and -T want the empty directory that its service makes.
-find_sshd() {
-	sshd=$(command -v sshd) || die "sshd is missing: install openssh-server"
-	empty=$("$sshd" -t 2>&1 | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
-	[ -z "$empty" ] || mkdir -p "$empty"
-}
-
-# Finds what would stop either way of installing, before anything is changed.
-check_machine() {
-	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
-		awk:mawk cmp:diffutils useradd:passwd
-	find_sshd
-	step "checking what sshd takes"
-	system_view >"$work/before" 2>"$work/output" ||
-		die "the system's sshd refuses its own configuration: $(last_line "$work/output"); mend it first"
-	if [ -n "${HOST_KEY-}" ]; then
-		try "read HOST_KEY=$HOST_KEY" cp "$HOST_KEY" "$work/key"
-		ssh-keygen -y -P '' -f "$work/key" >"$work/key.pub" 2>"$work/output" ||
-			die "HOST_KEY=$HOST_KEY is not a private key without a passphrase: $(last_line "$work/output")"
-	else
+# Write the host key to $work: HOST_KEY, or the one that is there, or a new one.
+find_key() {
+	key=${HOST_KEY:-$own/ssh_host_key}
+	if [ -z "${HOST_KEY-}" ] && [ ! -e "$key" ]; then
 		ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
+		return
 	fi
-	for file in echo-shell.conf port-2022/sshd_config port-2022/keep-out.conf port-2022/banner; do
-		render "$file" >"$work/${file#*/}"
-	done
-	sed "s|$own/ssh_host_key|$work/key|; s|$own|$work|" "$work/sshd_config" >"$work/config"
-	"$sshd" -t -f "$work/config" >"$work/output" 2>&1 ||
+	[ -n "$(find -H "$key" -prune -type f -user 0 \( -perm 600 -o -perm 400 \) 2>/dev/null)" ] ||
+		die "HOST_KEY=$key must be a file of root's that nobody else can read: chown root, chmod 600"
+	ssh-keygen -y -P '' -f "$key" >"$work/output" 2>&1 ||
+		die "HOST_KEY=$key is not a private key without a passphrase: $(last_line "$work/output")"
+	cp "$key" "$work/key"
+}
+
+# Print the addresses and ports at which the server listens, by what "sshd -T" showed.
+addresses() {
+	awk 'tolower($1) == "listenaddress" { print $2 }' "$work/shown" | sort -r
+}
+
+# Have sshd check the server's configuration and the administrator's; see that the ports
+# are free, or ours. Set $address and $port to where the server is reached from here.
+check_config() {
+	sed "s|$own/|$new$own/|" "$new$own/sshd_config" >"$work/config"
+	"$sshd" -T -f "$work/config" >"$work/shown" 2>"$work/output" ||
 		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
-	# One that an administrator changed will be kept. Its host key may be about to come.
-	[ ! -e "$own/sshd_config" ] || unchanged "$own/sshd_config" ||
-		"$sshd" -t -f "$own/sshd_config" -h "$work/key" >"$work/output" 2>&1 ||
-		die "sshd refuses $own/sshd_config: $(last_line "$work/output"); mend it first"
-	step "building"
-	try build make -C "$here" echo-shell
-}
-
-# Prints where the server listens by the configuration that is in force: see put.
-listens() {
-	"$sshd" -T -f "$own/sshd_config" 2>/dev/null |
-		awk 'tolower($1) == "listenaddress" { print $2 }' | sort
-}
-
-# Makes the units, with a socket where this sshd takes one; not where an
-# administrator has it listen elsewhere, which a socket would overrule.
-make_units() {
-	takes_socket=
-	[ "$(listens | tr '\n' ' ')" != "0.0.0.0:$port [::]:$port " ] ||
-		! grep -qE 'LISTEN_FDS|sd_listen_fds' "$sshd" || takes_socket=yes
-	no_ipv6=
-	[ -e /proc/net/tcp6 ] || no_ipv6=yes
-	render port-2022/echo-shell.service >"$work/echo-shell.service"
-	render port-2022/echo-shell.socket >"$work/echo-shell.socket"
-}
-
-# Takes the file that locks the system's sshd; puts it there, the program and the
-# group. Nobody is in the group yet, or each member has been proved before.
-put_lock() {
-	[ -d "$own" ] || later "rm -rf '$own'"
-	try "make $own" mkdir -p "$own"
-	for package in $packages; do
-		note "$package" package
+	for address in $(addresses); do
+		port=${address##*:}
+		! listens '' "$port" || [ -e "$old_socket" ] || { [ -n "$ran" ] && listens "$ran" "$port"; } ||
+			die "port $port is taken: choose another one, PORT=n $me"
 	done
-	put "$here/echo-shell" "$program" 755
-	later reload_system_sshd
-	cmp -s "$1" "$lock" || note :reload pending
-	put "$1" "$lock" 644
-	if ! getent group "$group" >/dev/null; then
-		later "! getent group $group || groupdel $group && note :group"
-		note :group made
-		try "make the group $group" groupadd -r "$group"
-	fi
+	address=$(echo "${address%:*}" | sed 's/[][]//g; s/^0\.0\.0\.0$/127.0.0.1/; s/^::$/::1/')
 }
 
+# Do what both ways of installing do first: refuse what cannot go well, get what is
+# missing, build, and put our files in place.
+prepare() {
+	refuse_by_hand
+	refuse_strangers
+	keep_sshd_off
+	set -- sshd:openssh-server ssh:openssh-client useradd:passwd
+	[ -x "$here/echo-shell" ] || set -- "$@" cc:gcc,libc6-dev make:make
+	install_packages "$@"
+	! have make || TMPDIR=$work make -s -C "$here" echo-shell >"$work/output" 2>&1 || die "cannot build: $(
+		awk '/error:|annot|denied/ { print; exit } !/^make/ { last = $0 } END { print last }' "$work/output"
+	)"
+	find_sshd
+	[ "$way" = drop-in ] || find_key
+	render_all
+	same "$new" "$lock" || system_view >"$work/before" 2>"$work/output" ||
+		die "the system's sshd refuses its own configuration: $(last_line "$work/output"); mend it first"
+	[ "$way" = drop-in ] || check_config
+	put_all
+}
+
+# Install the server, and start it; with "run", become it.
 install_server() {
-	need_root
-	source=$here/sshd_config.d/port-2022/keep-out.conf
 	check_server
-	check_machine
-	step "keeping demo out of the system's sshd"
-	put_lock "$work/keep-out.conf"
-	is_ours demo || make_account demo
-	prove_lock demo
-	prove_others
-	apply_lock
-
-	earlier=$changed
-	changed=
-	if systemd_runs && systemctl -q is-enabled "${unit##*/}" 2>/dev/null; then
-		later enable_units
+	prepare
+	make_account demo
+	start=
+	if [ "$command" = run ]; then
+		[ -z "$ran" ] || die "the server runs already, with pid $ran"
+	else
+		{ [ -e "$in_force" ] && [ -n "$ran" ] && [ -z "$(find "$admin" -newer "$in_force" 2>/dev/null)" ]; } || start=yes
+		[ -z "$changed$start$made" ] || make_account "$probe"
 	fi
-	! server_runs || later start_server
-	# A run that was cut off changed what a server that runs has not read.
-	! grep -qx 'pending :restart' "$record" || changed=yes
-	later "note :restart"
-	note :restart pending
-	if [ -n "${HOST_KEY-}" ] || [ ! -e "$own/ssh_host_key" ]; then
-		# In this order: where the key is, a run that was cut off left both.
-		put "$work/key.pub" "$own/ssh_host_key.pub" 644
-		put "$work/key" "$own/ssh_host_key" 600
-	fi
-	put "$work/echo-shell.conf" "$own/echo-shell.conf" 644
-	put "$work/sshd_config" "$own/sshd_config" 644
-	[ "$port" = "$(installed_port)" ] || die "$own/sshd_config is kept and has Port $(installed_port): change it there"
-	put "$work/banner" "$own/banner" 644
-	if systemd_runs; then
-		later 'systemctl daemon-reload'
-		make_units
-		put "$work/echo-shell.service" "$unit" 644
-		if [ -n "$takes_socket" ]; then
-			there=
-			[ ! -e "$socket" ] || there=yes
-			put "$work/echo-shell.socket" "$socket" 644
-			# After put: the file must still be there when this is undone.
-			[ -n "$there" ] || later "end_unit '$socket'"
-		elif [ -e "$socket" ]; then
-			try "stop ${socket##*/}" end_unit "$socket" # the service starts without it
-			take_off "$socket"
-			changed=yes
-		fi
-	fi
-	if [ -n "$changed" ] || ! server_runs; then
+	prove_and_reload
+	if [ -n "$start" ]; then
 		step "starting the server on port $port"
-		server_runs || later stop_server
-		start_server >"$work/output" 2>&1 ||
-			die "the server does not come up on port $port: $(server_log || last_line "$work/output")"
-		changed=yes
+		changed="$changed " # goes back, if not to other files, then to what ran
+		start_server >"$work/output" 2>&1 || die "the server does not start: $(reason "$work/output")"
 	fi
-	note :restart
+	! is_ours "$probe" || trial_login
+	{ [ -e "$in_force" ] && [ -z "$start" ]; } || try "write $in_force" touch "$in_force"
 
+	# What has a hash is known to somebody: the password is printed before it is set.
 	password=
-	if ! is_complete demo; then
-		step "giving demo a password and logging in with it"
-		password=$(random_password)
-		set_password demo "$password" random
-		check_login
+	[ -n "${PASSWORD-}" ] || has_password demo || password=$(random_password)
+	[ -n "$changed$made$password" ] || step "nothing to do: all is there and runs; nothing was changed or restarted"
+	say "
+  log in     ssh -p $port demo@$address    (from elsewhere: this machine's name)${password:+
+  password   $password    (kept nowhere: note it now; 'passwd demo' changes it)}
+  host key   $(ssh-keygen -lf "$own/ssh_host_key" | cut -d ' ' -f 2)
+  leave      Enter ~ .
+  remove     $me uninstall"
+	[ -z "$password" ] || set_passwords random "demo:$password"
+	[ -z "${PASSWORD-}" ] || set_passwords given "demo:$PASSWORD"
+	back=
+	if [ "$command" = run ]; then
+		trap - EXIT HUP INT QUIT PIPE TERM
+		rm -rf "$work"
+		become_server -D -e
 	fi
-	undo=
-	summary
-	note '~demo' user
+	systemd_runs || step "there is no systemd here: after a reboot the server does not come back by itself; $me starts it"
 }
 
 install_drop_in() {
-	need_root drop-in
-	! server_is_installed ||
-		die "the server is here, and keeps its users out of the system's sshd: ./setup.sh uninstall first"
-	port=2022
-	HOST_KEY=
-	source=$here/sshd_config.d/echo-shell.conf
-	check_machine
-	step "putting the drop-in in place"
-	put_lock "$work/echo-shell.conf"
-	# A Match Group can only be asked about an account that exists.
-	[ -n "$(all_users)" ] || make_account "$probe"
-	for user in $(all_users); do
-		prove_lock "$user"
-	done
-	prove_others
-	take_off_account "$probe"
-	apply_lock
-	undo=
-	step "members of group $group get an echo from the system's sshd, and nothing else"
-	echo
-	echo "  a user     ./setup.sh add-user NAME"
-	echo "  leave      Enter ~ ."
-	echo "  take off   ./setup.sh uninstall"
+	[ ! -e "$own/sshd_config" ] ||
+		die "the server is here, and keeps its users out of the system's sshd: $me uninstall first"
+	way=drop-in
+	port=
+	prepare
+	[ -n "$(our_users)" ] || make_account "$probe" # sshd cannot be asked about nobody
+	prove_and_reload
+	remove_account "$probe"
+	[ -e "$in_force" ] || try "write $in_force" touch "$in_force"
+	back=
+	[ -n "$changed" ] || step "nothing to do: all is there; nothing was changed or reloaded"
+	say "echo-shell: members of group $group get an echo from the system's sshd, and nothing else
+
+  a user     $me add-user NAME
+  leave      Enter ~ .
+  remove     $me uninstall"
 }
 
-# Takes the names of accounts to make, or - for lines of name:password on stdin.
-# Passwords are words of this shell only, never a program's arguments.
-add_users() {
-	need_root add-user
-	[ -e "$lock" ] || die "nothing is installed here: ./setup.sh or ./setup.sh drop-in first"
-	find_source
-	[ $# != 0 ] || die "add-user wants names, or - for lines of name:password on standard input"
-	find_sshd
-	given=
-	if [ "$*" = - ]; then
-		given=yes
-		set --
-		while IFS= read -r line || [ -n "$line" ]; do
-			set -- "$@" "$line"
-		done
-	else
-		for name; do
-			case $name in
-			*:*) die "'$name' is no name: passwords are read from standard input, with -" ;;
-			esac
-			shift
-			set -- "$@" "$name:$(random_password)"
-		done
-	fi
-	check_users "$@"
-	for entry; do
-		make_account "${entry%%:*}"
-		prove_lock "${entry%%:*}"
-		! only=$(grep -E '^allow(users|groups) ' "$work/locked") || server_is_installed ||
-			step "sshd lets in none but '$only': see that ${entry%%:*} is among them" >&2
-	done
-	apply_lock
-	for entry; do
-		if [ -n "$given" ]; then
-			set_password "${entry%%:*}" "${entry#*:}"
-		else
-			set_password "${entry%%:*}" "${entry#*:}" random
-		fi
-	done
-	undo=
-	for entry; do
-		if [ -n "$given" ]; then echo "${entry%%:*}"; else printf '%s\n' "$entry"; fi
-		note "~${entry%%:*}" user
-	done
-}
-
-# Takes words of name:password; dies of the first that the system would refuse, or
-# that is there already.
+# Refuse names and passwords, given as name:password, that useradd and chpasswd would
+# take, to our harm.
 check_users() {
 	number=0
 	names=' '
 	for entry; do
 		number=$((number + 1))
-		name=${entry%%:*}
-		password=${entry#*:}
-		[ "$name" != "$entry" ] || die "line $number is not name:password"
-		case $name in
-		'' | [!a-z_]* | *[!a-z0-9_-]* | "$probe") die "'$name' is no name for an account: take a to z, 0 to 9, _ and -" ;;
+		user=${entry%%:*}
+		[ "$user" != "$entry" ] || die "line $number is not name:password"
+		case $user in
+		"$group" | "$probe" | -* | *[!A-Za-z0-9._-]*) user= ;;
+		*[!0-9]*) ;;
+		*) user= ;; # getent would take it for a number
 		esac
-		[ ${#name} -le 32 ] || die "'$name' is no name for an account: it is longer than 32 characters"
-		case $names in
-		*" $name "*) die "$name is there twice" ;;
+		[ -n "$user" ] || die "'${entry%%:*}' is no name for a demo user"
+		case $names in *" $user "*) die "$user is there twice" ;; esac
+		names="$names$user "
+		case ${entry#*:} in
+		'' | *[[:cntrl:]]*) die "the password of $user is empty or has a control character" ;;
 		esac
-		names="$names$name "
-		if getent passwd "$name" >/dev/null && { ! is_ours "$name" || is_complete "$name"; }; then
-			die "the account $name exists already"
-		fi
-		case $password in
-		'' | *[[:cntrl:]]*) die "the password of $name is empty or has a control character" ;;
-		esac
-		[ ${#password} -le 511 ] || die "the password of $name is longer than 511 bytes"
+		! getent passwd "$user" >/dev/null || is_ours "$user" || die "the account $user exists already"
 	done
+}
+
+# Make accounts, by name, or with - from lines of name:password on stdin.
+add_users() {
+	[ -e "$in_force" ] || die "nothing is installed here, or only half: $me or $me drop-in first"
+	find_way
+	find_sshd
+	render_all
+	same "$new" "$lock" ||
+		die "$lock is not this checkout's: $me$([ "$way" = server ] || echo " $way") first"
+	kind=random
+	if [ "$*" = - ]; then
+		kind=given
+		shift
+		while IFS= read -r line || [ -n "$line" ]; do
+			set -- "$@" "$line"
+		done
+	else
+		for user; do
+			case $user in *:*) die "'$user' is no name: passwords are read from standard input, with -" ;; esac
+			shift
+			set -- "$@" "$user:$(random_password)"
+		done
+	fi
+	check_users "$@"
+	was_here=yes
+	back=go_back
+	out=
+	for entry; do
+		shift
+		user=${entry%%:*}
+		if is_ours "$user" && has_password "$user"; then
+			step "$user is here already, and keeps the password"
+			continue
+		fi
+		set -- "$@" "$entry"
+		make_account "$user"
+		prove_lock "$user"
+		rule=$(kept_out "$user")
+		[ -z "$rule" ] || out="$out $user"
+	done
+	[ $# != 0 ] || return 0
+	[ -z "$out" ] || step "not let in by this sshd, which has '$rule', until its configuration also has: ${rule%% *}$(
+		if [ "${rule%% *}" = AllowUsers ]; then echo "$out"; else echo " $group"; fi
+	)"
+	for entry; do
+		if [ "$kind" = given ]; then say "${entry%%:*}"; else say "$entry"; fi
+	done
+	set_passwords "$kind" "$@"
+	back=
 }
 
 remove_users() {
-	need_root remove-user
-	[ $# != 0 ] || die "remove-user wants names"
-	for name; do
-		is_ours "$name" || die "$name is not an account that setup.sh made; nothing is removed"
+	for user; do
+		! getent passwd "$user" >/dev/null || is_ours "$user" ||
+			die "$user is not an account that setup.sh made; nothing is removed"
 	done
-	for name; do
-		take_off_account "$name"
+	for user; do
+		if is_ours "$user"; then
+			remove_account "$user"
+			step "$user is removed, and the sessions are ended"
+		else
+			step "$user is not here"
+		fi
 	done
-	undo=
 }
 
-# Takes an account off, and out of the record.
-take_off_account() {
-	! is_complete "$1" || later "note '~$1' user"
-	remove_account "$1" >"$work/output" 2>&1 ||
-		die "cannot remove the account $1: $(last_line "$work/output")"
-	note "~$1"
-}
-
-# Prints a line of the status; with a third word, one that is not well.
+# Print a line of the status; with a third word, one that is not well.
 line() {
-	printf '  %-10s %s\n' "$1" "$2"
+	say "$(printf '  %-10s %s' "$1" "$2")"
 	well=${3-$well}
 }
 
-# Prints what is here and who is on; fails where something is not well.
+# Print what is here and who is on; fail where something is not well.
 status() {
-	need_root status
-	[ -e "$record" ] || die "nothing of echo-shell is here: ./setup.sh or ./setup.sh drop-in installs it"
+	refuse_by_hand
+	[ -d "$own" ] || die "nothing of echo-shell is here: $me or $me drop-in installs it"
+	find_way
 	find_sshd
-	find_source
+	render_all
 	well=yes
-	[ -x "$program" ] || line program "$program is missing: ./setup.sh puts it back" no
-	[ -e "$lock" ] || line lock "$lock is missing: ./setup.sh puts it back" no
-	! grep -qx 'pending :reload' "$record" ||
-		line lock "the system's sshd has not read it yet: run again what was cut off" no
-	if ! server_is_installed; then
-		line server "none: drop-in, on the system's sshd"
-	elif server_runs && port_listens "$(installed_port)"; then
-		if systemd_runs; then
-			since=$(systemctl show -p ActiveEnterTimestamp --value echo-shell.service)
-		else
-			since=$(date -r "$pidfile")
-		fi
-		line server "up on port $(installed_port) since $since"
-	else
-		line server "down: ./setup.sh starts it" no
-	fi
-	! server_is_installed || line "host key" "$(ssh-keygen -lf "$own/ssh_host_key.pub" | cut -d ' ' -f 2)"
-	for user in $(all_users); do
-		if (prove_lock "$user") 2>/dev/null; then
-			line user "$user, locked in the system's sshd"
-		else
-			line user "$user, NOT locked in the system's sshd: ./setup.sh remove-user $user" no
-		fi
+	[ -e "$in_force" ] || line install "cut off: run again what was cut off" no
+	for file in $files; do
+		[ ! -e "$new$file" ] || same "$new" "$file" || line file "$file is not this checkout's: $me replaces it"
 	done
-	for process in $(processes echo-shell); do
-		tr '\0' '\n' 2>/dev/null <"/proc/$process/environ" |
-			awk -F '[= ]' '$1 == "USER" { user = $2 } $1 == "SSH_CONNECTION" { address = $2 }
-				END { if (address != "") printf "  session    %s from %s\n", user, address }'
+	how="held to the echo"
+	if [ "$way" = drop-in ]; then
+		line server "none: drop-in, on the system's sshd"
+	else
+		how="kept out of the system's sshd"
+		"$sshd" -T -f "$own/sshd_config" >"$work/shown"
+		if [ -n "$ran" ]; then
+			line server "up, on $(addresses | tr '\n' ' ')"
+		else
+			line server "down: $me starts it" no
+		fi
+		line "host key" "$(ssh-keygen -lf "$own/ssh_host_key" | cut -d ' ' -f 2)"
+	fi
+	for user in $(our_users); do
+		if (prove_lock "$user") 2>/dev/null; then
+			if [ "$way" = server ]; then
+				"$sshd" -T -f "$own/sshd_config" -C "user=$user,host=localhost,addr=127.0.0.1" >"$work/shown"
+				options "$work/shown" >"$work/held"
+			fi
+			rule=$(kept_out "$user")
+			line user "$user, ${rule:+cannot log in: }${rule:-$how}" ${rule:+no}
+		else
+			line user "$user, NOT $how: $me remove-user $user" no
+		fi
+		processes "$(id -u "$user")" | while read -r pid parent name; do
+			[ "$name" != echo-shell ] ||
+				line session "$user from $(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=\([^ ]*\).*/\1/p')"
+		done 2>/dev/null
 	done
 	[ "$well" = yes ] || die "not all is well"
 }
 
-# Prints the last line of the server's log, but for those of a logout after a failure;
-# fails where there is none.
-server_log() {
-	if systemd_runs; then
-		journalctl -q -n 3 -o cat -u echo-shell.service
-	else
-		tail -n 3 "$logfile"
-	fi 2>/dev/null | grep -v logout | tail -n 1 | grep .
-}
-
-summary() {
-	[ -n "$changed$earlier$password" ] || step "nothing to do: it is all there and runs; nothing was changed or restarted"
-	host=localhost # which a machine without /etc/hosts does not know
-	getent hosts "$host" >/dev/null || host=127.0.0.1
-	echo
-	echo "  log in     ssh -p $port demo@$host    (from elsewhere: this machine's name)"
-	if [ -n "$password" ]; then
-		echo "  password   $password    (kept nowhere: note it now; 'passwd demo' changes it)"
-	fi
-	echo "  host key   $(ssh-keygen -lf "$own/ssh_host_key.pub" | cut -d ' ' -f 2)"
-	echo "  leave      Enter ~ ."
-	echo "  take off   ./setup.sh uninstall"
-	systemd_runs || printf '\nThere is no systemd here: after a reboot the server does not come back by itself; ./setup.sh starts it.\n'
-}
-
 uninstall() {
-	need_root uninstall
 	keep_sshd_off
+	refuse_by_hand
 	if [ ! -d "$own" ]; then
-		step "nothing to do: nothing that setup.sh put on is here"
+		step "nothing to do: nothing that setup.sh installed is here"
 		return
 	fi
-	: >>"$record" || die "cannot write $record"
-	gid=$(getent group "$group" | cut -d : -f 3)
-	# Without the lock, an account that somebody else put into the group would be
-	# open for more than an echo.
-	others=$({
-		getent passwd | awk -F : -v "gid=$gid" '$4 == gid { print $1 }'
-		getent group "$group" | cut -d : -f 4 | tr , '\n'
-	} | while read -r user; do
-		[ -z "$user" ] || is_ours "$user" || printf ' %s' "$user"
-	done)
-	[ -z "$others" ] || die "group $group has members that setup.sh did not make:$others;" \
-		"take them out of it first (usermod -g)"
+	refuse_strangers
+	find_way
+	bring_over
 	sshd=$(command -v sshd || echo :)
-	step "ending the server and its sessions"
-	! server_runs || later start_server
-	stop_server >"$work/output" 2>&1 || die "cannot stop the server: $(last_line "$work/output")"
-	for user in $(all_users); do
-		take_off_account "$user"
-	done
-	if [ -n "$gid" ] && grep -qx 'made :group' "$record"; then
-		later "getent group $group || groupadd -r -g $gid $group"
-		try "remove the group $group" groupdel "$group"
-	fi
-	step "taking off the files"
-	later reload_system_sshd
-	take_off "$lock"
-	reload_system_sshd
-	! systemd_runs || later "systemctl daemon-reload"
-	for file in "$program" "$unit" "$socket" "$own/sshd_config" "$own/echo-shell.conf" \
-		"$own/banner" "$own/ssh_host_key" "$own/ssh_host_key.pub"; do
-		take_off "$file"
-	done
-	! systemd_runs || systemctl daemon-reload
-	undo=
-	packages=$(sed -n 's/^package //p' "$record" | tr '\n' ' ')
-	[ -z "$packages" ] || step "these packages were installed with it and stay: $packages"
-	rm -f "$logfile" "$record" "$record.new"
-	rmdir "$own" 2>/dev/null || step "kept $own: it holds files that setup.sh did not make"
-}
-
-run_tests() {
-	install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
-		shellcheck:shellcheck bats:bats
-	cd "$here"
-	try build make echo-shell drivers
-	for file in tests/*.bats; do
-		{ bats --tap "$file" >"$work/${file#*/}.tap" 2>&1 || :; cat "$work/${file#*/}.tap"; } &
-		[ -z "${TEST_HERE-}" ] || wait # there is one machine for all
-	done
-	wait
-	awk '/^ok .* # skip/ { skipped++; next } /^ok / { passed++ } /^not ok / { failed++ }
-		{ planned += sub(/^1\.\./, "") ? $1 : 0 }
-		END {
-			printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
-			exit failed || !passed || passed + skipped != planned || ENVIRON["CI"] == "true" && skipped
-		}' "$work"/*.tap && return
-	trap - EXIT # the count is the last line
-	rm -rf "$work"
-	exit 1
-}
-
-usage() {
-	sed -n 's/^#   //p' "$here/setup.sh"
+	ran=''
+	was_here=''
+	was_in_force=''
+	made=$(our_users)
+	changed=$files
+	go_back
+	[ ! -e "$admin" ] || step "kept $admin, which is yours"
+	step "everything is removed"
+	[ -z "$port" ] || step "the host key with it: who logged in here types ssh-keygen -R '[localhost]:$port'"
 }
 
 main() {
-	# The askpass program of check_login's ssh is this script: no file holds it.
-	if [ -n "${ECHO_SHELL_PASSWORD+set}" ]; then
-		printf '%s\n' "$ECHO_SHELL_PASSWORD"
-		return
-	fi
 	trap 'finish $?' EXIT
-	trap 'failure=interrupted; exit 129' HUP
-	trap 'failure=interrupted; exit 130' INT
-	trap 'failure=interrupted; exit 131' QUIT
-	trap 'failure="cannot write to standard output"; exit 141' PIPE
-	trap 'failure=interrupted; exit 143' TERM
-	work=$(TMPDIR=/tmp mktemp -d) # a path without blanks or quotes
-	packages=
+	trap 'failure=interrupted; exit 1' HUP INT QUIT PIPE TERM
 	command=${1-}
+	case $command in
+	-h | --help | help)
+		sed -n 's/^#   //p' "$here/setup.sh"
+		return
+		;;
+	'' | run | drop-in | status | uninstall) [ $# -le 1 ] || die "$command takes no arguments; see ./setup.sh --help" ;;
+	add-user | remove-user) [ $# -gt 1 ] || die "$command wants names; see ./setup.sh --help" ;;
+	test) ;;
+	*) die "no such command: $*; see ./setup.sh --help" ;;
+	esac
+	if [ "$command" != test ]; then
+		[ "$(id -u)" = 0 ] || die "must be run as root: sudo ./setup.sh${*:+ $*}"
+		[ "$command" = status ] || take_turn
+	fi
+	folder=$(mktemp -d /tmp/echo-shell.XXXXXX 2>&1) || die "cannot work in /tmp: $folder"
+	work=$folder
+	: >"$work/output"
 	[ $# = 0 ] || shift
-	case $command${*:+ with} in
-	'') install_server ;;
+	case $command in
+	'' | run) install_server ;;
 	drop-in) install_drop_in ;;
-	add-user | 'add-user with') add_users "$@" ;;
-	remove-user | 'remove-user with') remove_users "$@" ;;
+	add-user) add_users "$@" ;;
+	remove-user) remove_users "$@" ;;
 	status) status ;;
 	uninstall) uninstall ;;
-	test) run_tests ;;
-	-h | --help | help) usage ;;
-	*) die "no such command: $command${*:+ $*}; see ./setup.sh --help" ;;
+	test)
+		install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
+			shellcheck:shellcheck bats:bats
+		rm -rf "$work"
+		exec "$here/tests/run" "$@"
+		;;
 	esac
 }
 
