@@ -1,83 +1,78 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Beside a system's sshd with accounts that matter: drop-in, users, status, off.
+# Beside a system's sshd with accounts that matter: the drop-in, and the server's lock.
 
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
 
 setup() {
 	machine_up
-	need_machine
-	[ -z "${TEST_HERE-}" ] || skip "changes the system's sshd: only in namespaces"
-	dir=$work
-	: >"$dir/clients"
+	need_machine "changes the system's sshd"
 	in_machine useradd -M -d / -s /bin/sh stranger
 	echo stranger:known | in_machine chpasswd
+	main=/etc/ssh/sshd_config
 	port=22
 }
 
-teardown() {
-	[ -z "$no_machine" ] || return 0
-	[ -n "${BATS_TEST_COMPLETED-}" ] || in_machine tail -n 15 /run/system-sshd.log || :
-	[ ! -e "$dir/clients" ] || end_clients
-	machine_down
+# Run a shell that changes the system's sshd_config.
+config() {
+	there "$1" "$main"
 }
 
-# Prints what the system's sshd holds for everyone but demo users.
+# Add the user alice, and log in as her from now on.
+add_alice() {
+	PASS=$(in_machine ./setup.sh add-user alice | sed -n 's/^alice://p')
+}
+
+# Print what the system's sshd holds for everyone but demo users.
 others() {
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'sshd -T; for user in root stranger nobody who-is-that; do
+	there 'sshd -T; for user in root stranger nobody who-is-that; do
 		sshd -T -C "user=$user,host=localhost,addr=127.0.0.1"; done'
 }
 
-# Takes a shell script that puts the system's sshd in some state, and a port, if it
-# is to run then. Installs the drop-in, adds a user, and takes all off again; then the
-# same with the server. Nothing may change for anyone else; the drop-in's user gets an
-# echo and nothing else, and the server's none from the system's sshd.
+# Put the system's sshd in a state, by a shell, and start it if a port is given, on which
+# it listens then. Install the drop-in, add a user, and remove all; then the same with
+# the server. Nothing may change for anyone else; the drop-in's user gets an echo and
+# nothing else, and the server's none from the system's sshd.
 in_state() {
-	in_machine sh -c "$1"
-	in_machine mkdir -p /run/sshd
+	config "$1"
 	others >"$work/others.before"
 	tree >"$work/tree.before"
 	port=${2-}
-	[ -z "$port" ] || system_sshd_up -f /etc/ssh/sshd_config
+	[ -z "$port" ] || system_sshd_up /run/sshd.pid -f "$main"
 
 	in_machine ./setup.sh drop-in
-	in_machine ./setup.sh add-user alice >"$work/alice"
+	add_alice
 	others | cmp - "$work/others.before"
 	if [ -n "$port" ]; then
 		client_setup
-		PASSWORD=$(sed 's/^alice://' "$work/alice")
-		same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo alice@demo)"
+		echoes alice@demo
 		run ssh_demo alice@demo id
 		has "$output" "echo-shell: refused 'id'"
-		same hello "$(PASSWORD=known ssh_demo ${3+"$3"} stranger@demo echo hello)"
+		same hello "$(PASS=known ssh_demo stranger@demo echo hello)"
 	fi
 
 	in_machine ./setup.sh uninstall
 	others | cmp - "$work/others.before"
-	tree | diff "$work/tree.before" -
+	same_tree "$work/tree.before"
 
 	server_up
 	others | cmp - "$work/others.before"
-	if [ -n "${2-}" ]; then
-		run ssh_demo -p "$2" demo </dev/null
-		has "$output" "Permission denied"
-	fi
+	[ -z "${2-}" ] || denied -p "$2" demo
 	in_machine ./setup.sh uninstall
-	tree | diff "$work/tree.before" -
+	same_tree "$work/tree.before"
 }
 
-# Takes a script that breaks the system's sshd_config, and a part of the line that
-# both ways of installing must end with; sees that they leave nothing.
+# Change the system's sshd_config by a shell, so that both ways of installing, or those
+# given, must end with a line that has $2, and leave nothing.
 is_refused() {
-	in_machine sh -c "$1"
+	config "$1"
 	tree >"$work/tree.before"
-	for command in '' drop-in; do
+	for command in "${@:3}"; do
 		run in_machine ./setup.sh $command
 		same 1 "$status"
 		has "${lines[${#lines[@]} - 1]}" "$2"
-		tree | diff "$work/tree.before" -
+		same_tree "$work/tree.before"
 	done
 }
 
@@ -86,25 +81,27 @@ is_refused() {
 }
 
 @test "drop-in: Port 22 is named" {
-	in_state 'echo "Port 22" >>/etc/ssh/sshd_config' 22
+	in_state 'echo "Port 22" >>"$0"' 22
 }
 
 @test "drop-in: Port 2200 is named, and a ListenAddress with a port" {
-	in_state 'printf "Port 2200\nListenAddress 127.0.0.1:2201\n" >>/etc/ssh/sshd_config' 2201
+	in_state 'printf "Port 2200\nListenAddress 127.0.0.1:2201\n" >>"$0"' 2201
 }
 
 @test "drop-in: own HostKey lines" {
-	in_state 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key; echo "HostKey /etc/ssh/own_key" >>/etc/ssh/sshd_config' 22
+	in_state 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key; echo "HostKey /etc/ssh/own_key" >>"$0"' 22
 }
 
 @test "drop-in: PasswordAuthentication no, in the main file and in cloud-init's" {
-	in_state 'sed -i "s/^#*PasswordAuthentication.*/PasswordAuthentication no/" /etc/ssh/sshd_config
-		echo "PasswordAuthentication no" >/etc/ssh/sshd_config.d/50-cloud-init.conf
-		printf "Match User stranger\n\tPasswordAuthentication yes\n" >>/etc/ssh/sshd_config' 22
+	in_state 'sed -i "s/^#*PasswordAuthentication.*/PasswordAuthentication no/" "$0"
+		echo "PasswordAuthentication no" >"$0.d/50-cloud-init.conf"
+		printf "Match User stranger\n\tPasswordAuthentication yes\n" >>"$0"' 22
 }
 
-@test "drop-in: a Match all at the end" {
-	in_state 'printf "Match all\n\tX11Forwarding yes\n\tForceCommand /bin/false\nMatch User stranger\n\tBanner none\n" >>/etc/ssh/sshd_config'
+@test "drop-in: a Match all and a Match Address at the end, a Match in a file before ours" {
+	in_state 'printf "Match User stranger\n\tBanner none\n" >"$0.d/00-first.conf"
+		printf "Match Address 10.20.0.0/16\n\tForceCommand none\n" >>"$0"
+		printf "Match all\n\tX11Forwarding yes\n\tForceCommand /bin/false\nMatch User stranger\n\tBanner none\n" >>"$0"'
 }
 
 @test "drop-in: an sshd that is installed but stopped stays stopped" {
@@ -112,162 +109,211 @@ is_refused() {
 	fails in_machine test -e /run/sshd.pid
 }
 
-@test "drop-in: AllowUsers and AllowGroups that leave it out are left alone, and said" {
-	for line in "AllowUsers stranger" "AllowGroups stranger"; do
-		in_machine sed -i '/^Allow/d' /etc/ssh/sshd_config
-		in_machine sh -c "echo '$line' >>/etc/ssh/sshd_config; mkdir -p /run/sshd"
+@test "drop-in: AllowUsers and AllowGroups that leave it out are left alone, and said, with what to add" {
+	for case in "AllowUsers stranger|AllowUsers alice bob" "AllowGroups stranger users|AllowGroups echo-shell"; do
+		config "sed -i /^Allow/d \"\$0\"; echo '${case%|*}' >>\"\$0\""
 		others >"$work/others.before"
 		in_machine ./setup.sh drop-in
-		run in_machine ./setup.sh add-user alice
+		run in_machine ./setup.sh add-user alice bob
 		same 0 "$status"
-		has "$output" "sshd lets in none but '$(echo "$line" | tr AUG aug)': see that alice is among them"
+		same "echo-shell: not let in by this sshd, which has '${case%|*}', until its configuration also has: ${case#*|}" "${lines[0]}"
+		same 3 "${#lines[@]}"
+		run in_machine ./setup.sh status
+		same 1 "$status"
+		has "$output" "  user       alice, cannot log in: ${case%|*}"
 		others | cmp - "$work/others.before"
+		config "echo '${case#*|}' >>\"\$0\""
+		in_machine ./setup.sh status
 		in_machine ./setup.sh uninstall
 	done
 }
 
 @test "a main file without the Include is refused, with the line to add" {
-	is_refused 'sed -i /^Include/d /etc/ssh/sshd_config' \
-		"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
+	is_refused 'sed -i /^Include/d "$0"' \
+		"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match" '' drop-in
 }
 
 @test "a main file with an error is refused" {
-	is_refused 'echo "NoSuchOption yes" >>/etc/ssh/sshd_config' \
-		"the system's sshd refuses its own configuration"
+	is_refused 'echo "NoSuchOption yes" >>"$0"' "the system's sshd refuses its own configuration" '' drop-in
 }
 
-@test "another sshd that runs with a configuration of its own must hold demo users too" {
-	in_machine sh -c 'mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
-		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config
-		/usr/sbin/sshd -f /etc/ssh/other_config'
-	wait_for in_machine test -e /run/other.pid
-	is_refused true "/etc/ssh/other_config does not hold"
-	in_machine sh -c 'echo "Include /etc/ssh/sshd_config.d/*.conf" >>/etc/ssh/other_config'
+@test "an Include of the lock inside a Match is refused, whichever file it is in" {
+	local match
+
+	for match in 'Match Address *,!127.0.0.2' 'Match Address 127.0.0.1' 'Match all' '  MATCH Group *'; do
+		is_refused "sed -i '/^Include/d' \"\$0\"
+			printf '%s\n\tX11Forwarding no\nInclude /etc/ssh/sshd_config.d/*.conf\n' '$match' >>\"\$0\"" \
+			"in $main the Include of $lock stands in '$match' and is no lock for others" '' drop-in
+		config 'sed -i "/^ *M[aA][tT][cC][hH]/,\$d" "$0"'
+	done
+	config 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >/etc/ssh/more.conf'
+	is_refused 'echo "Include /etc/ssh/more.conf" >>"$0"' "in /etc/ssh/more.conf the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
+	config 'echo "Include /etc/ssh/sshd_config.d/*.conf" >/etc/ssh/more.conf'
+	is_refused 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/more.conf\n" >>"$0"; sed -i "\$!{/^Include/d}" "$0"' \
+		"in $main the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
+	# A Match ends with its file: the Include may come after such a file.
+	config 'sed -i "/^Match/d; /^Include/d" "$0"; printf "Match Address 127.0.0.1\n\tX11Forwarding no\n" >/etc/ssh/earlier.conf
+		sed -i "1i Include /etc/ssh/earlier.conf\nInclude /etc/ssh/more.conf" "$0"'
 	in_machine ./setup.sh
 }
 
+@test "another sshd that runs with a configuration of its own must hold demo users too" {
+	there 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
+		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config'
+	system_sshd_up /run/other.pid -f /etc/ssh/other_config
+	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	there 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >>/etc/ssh/other_config'
+	is_refused true "in /etc/ssh/other_config the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
+	there 'sed -i /^Match/d /etc/ssh/other_config'
+	in_machine ./setup.sh
+}
+
+@test "a listener is found whose file is among its options, whose title is cut, or that a session started" {
+	there 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
+		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config'
+	system_sshd_up /run/other.pid -p2299 -4f /etc/ssh/other_config
+	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	there 'kill "$(cat /run/other.pid)"'
+	wait_for fails in_machine test -e /run/other.pid
+	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid
+	wait_for in_machine test -s /run/third.pid
+	is_refused true "an sshd that listens hides its arguments" '' drop-in
+	there 'kill "$(cat /run/third.pid)"'
+	wait_for fails in_machine test -e /run/third.pid
+	# As in "ssh root@host sshd -D -f ...": its parent is named sshd, and does not listen.
+	there 'cp /bin/sh /tmp/sshd; /tmp/sshd -c "\"\$0\" -D -f /etc/ssh/other_config; :" "$(command -v sshd)" >/dev/null 2>&1 &'
+	wait_for in_machine test -s /run/other.pid
+	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+}
+
+@test "a user's own sshd, and processes that only have our names, are neither believed nor waited for" {
+	server_up
+	mkfifo -m 666 "$work/bin/fifo"
+	for name in sshd echo-shell; do
+		cp "$(command -v sleep)" "$work/bin/$name"
+		in_machine setpriv --reuid=stranger --clear-groups env USER=$'\e[2Jevil' SSH_CONNECTION=$'\e[2Jevil 1 2 3' \
+			bash -c 'exec -a "sshd: /usr/sbin/sshd -f $0 [listener] 0 of 10-100 startups" "$1" 1000' \
+			"$work/bin/fifo"$'\e[2J' "$work/bin/$name" &
+	done
+	in_machine ssh-keygen -q -t ed25519 -N '' -f /tmp/key
+	in_machine chown stranger /tmp/key
+	in_machine setpriv --reuid=stranger --clear-groups "$(command -v sshd)" -f /dev/null -h /tmp/key -p 2999 -o PidFile=/tmp/pid
+	wait_for in_machine test -s /tmp/pid
+	wait_for there 'cat /proc/[0-9]*/cmdline | grep -qz evil || grep -lx echo-shell /proc/[0-9]*/comm'
+	run in_machine timeout 20 ./setup.sh status
+	same 0 "$status"
+	fails grep -e evil -e $'\e' <<<"$output"
+	in_machine timeout 20 ./setup.sh | grep "nothing was changed"
+	in_machine timeout 20 ./setup.sh add-user ann
+	in_machine timeout 20 ./setup.sh uninstall
+	in_machine timeout 20 ./setup.sh drop-in
+	same 3 "$(there 'grep -l "^Uid:.$(id -u stranger)" /proc/[0-9]*/status' | wc -l)"
+}
+
+@test "what a session of root's hands to setup.sh is printed without control characters" {
+	run in_machine ./setup.sh add-user $'evil\e[2J'
+	fails grep $'\e' <<<"$output"
+	run in_machine ./setup.sh $'evil\e[2J'
+	same "1 setup.sh: no such command: evil?[2J; see ./setup.sh --help" "$status $output"
+}
+
 @test "something before the lock that wins is refused" {
-	in_machine sh -c 'printf "Match all\n\tPubkeyAuthentication yes\n" >/etc/ssh/sshd_config.d/00-first.conf'
-	run in_machine ./setup.sh drop-in
-	same 1 "$status"
-	has "$output" "does not hold echo-shell-probe to /etc/ssh/sshd_config.d/echo-shell.conf ("
+	is_refused 'printf "Match all\n\tPubkeyAuthentication yes\n" >"$0.d/00-first.conf"' \
+		"$main does not hold echo-shell-probe to $lock (" drop-in
 	in_machine ./setup.sh # whose lock nothing can take back
 }
 
-@test "drop-in: a pty is exact, no motd, no environment, no forwarding; open sessions stay" {
-	in_machine sh -c 'echo MOTD >/etc/motd'
-	system_sshd_up -f /etc/ssh/sshd_config
+@test "a Match that wins for some clients only is refused by the drop-in, and nowhere else" {
+	is_refused 'printf "Match Address 127.7.0.0/16\n\tDisableForwarding no\n" >"$0.d/00-lan.conf"' \
+		"'Match Address 127.7.0.0/16' comes before $lock" drop-in
+	in_machine ./setup.sh # whose lock nothing can take back
+}
+
+@test "a lock that would change something for others is refused" {
+	in_machine sed -i "1i MaxSessions 7" sshd_config.d/echo-shell.conf sshd_config.d/port-2022/keep-out.conf
+	is_refused true "the system's sshd would not be what it was for all others" '' drop-in
+}
+
+@test "drop-in: a pty is exact, no motd, no forwarding; open sessions stay; a second run does nothing" {
+	there 'echo MOTD >/etc/motd'
+	system_sshd_up /run/sshd.pid -f "$main"
 	in_machine ./setup.sh drop-in
-	in_machine ./setup.sh add-user alice >"$work/alice"
+	add_alice
 	client_setup
-	PASSWORD=$(sed 's/^alice://' "$work/alice")
-	mkfifo "$work/in" "$work/table"
-	PASSWORD=known ssh_demo stranger@demo cat <>"$work/in" >"$work/out" &
+	mkfifo "$work/in"
+	PASS=known ssh_demo stranger@demo cat <>"$work/in" >"$work/out" &
 	echo 1 >"$work/in"
 	wait_for grep -qx 1 "$work/out"
 
-	client tests/talk -p table -- ssh -tt -F "$work/ssh_config" -o SendEnv=LANG alice@demo \
-		<"$work/table" >"$work/talked" 2>&1 3>&- &
-	exec 9>"$work/table"
-	wait_for serving 1
-	fails in_machine grep -qz '^LANG' "/proc/$(served)/environ"
-	head -n 256 "$top/tests/python2-repr.tsv" >&9
-	exec 9>&-
-	wait "$!" || {
-		cat "$work/talked"
-		return 1
-	}
+	head -n 256 "$top/tests/python2-repr.tsv" |
+		talk_when serving 1 -- client tests/talk -p table -- ssh -tt -F "$work/ssh_config" alice@demo
 	run ssh_demo -o LogLevel=INFO -W 127.0.0.1:22 alice@demo </dev/null
 	has "$output" "administratively prohibited"
 	run client sftp -F "$work/ssh_config" -b /dev/null alice@demo
 	[ "$status" != 0 ]
+	tree >"$work/tree.before"
+	run in_machine ./setup.sh drop-in
+	has "$output" "nothing was changed or reloaded"
+	same_tree "$work/tree.before"
+	in_machine sh -c 'echo "# mine" >>"$0"' "$lock"
+	run in_machine ./setup.sh status
+	has "$output" "$lock is not this checkout's"
+	run in_machine ./setup.sh drop-in
+	has "$output" "echo-shell: updating $lock"
 	in_machine ./setup.sh uninstall
 	echo 2 >"$work/in"
 	wait_for grep -qx 2 "$work/out"
 }
 
-@test "by hand, as the README says: an account gets an echo, and uninstall leaves it alone" {
-	in_machine useradd -M -d / alice
-	echo alice:known | in_machine chpasswd
-	tree >"$work/tree.before"
-	sed -n '/^        make install/,/^        sshd -t/p' README | sed 's/NAME/alice/; s/ && systemctl reload ssh//' >"$work/by-hand"
-	[ "$(wc -l <"$work/by-hand")" = 4 ]
-	in_machine mkdir -p /run/sshd
-	in_machine sh -e "$work/by-hand"
-	system_sshd_up -f /etc/ssh/sshd_config
-	client_setup
-	PASSWORD=known
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo alice@demo)"
-	run ssh_demo -o LogLevel=INFO -W 127.0.0.1:22 alice@demo </dev/null
-	has "$output" "administratively prohibited"
-
-	run in_machine ./setup.sh uninstall
-	same "0 echo-shell: nothing to do: nothing that setup.sh put on is here" "$status $output"
-	in_machine sh -c 'echo "# mine" >>/etc/ssh/sshd_config.d/echo-shell.conf'
-	tree >"$work/tree.before"
-	run in_machine ./setup.sh drop-in
-	same 1 "$status"
-	has "$output" "setup.sh: /etc/ssh/sshd_config.d/echo-shell.conf is there and is not what setup.sh puts there"
-	tree | diff "$work/tree.before" -
-}
-
-@test "uninstall does not open an account that somebody else put into the group" {
+@test "drop-in: no name of an environment variable is accepted that a client can know" {
+	config 'grep -q "^AcceptEnv LANG" "$0" || echo "AcceptEnv LANG LC_*" >>"$0"'
+	system_sshd_up /run/sshd.pid -f "$main"
 	in_machine ./setup.sh drop-in
-	in_machine usermod -aG echo-shell stranger
-	tree >"$work/tree.before"
-	run in_machine ./setup.sh uninstall
-	same 1 "$status"
-	has "$output" "setup.sh: group echo-shell has members that setup.sh did not make: stranger; take them out of it first"
-	tree | diff "$work/tree.before" -
-}
-
-@test "a program or a lock that is not ours is refused and stays" {
-	for file in /usr/local/bin/echo-shell /etc/ssh/sshd_config.d/echo-shell.conf; do
-		in_machine sh -c "echo '# mine' >$file"
-		is_refused true "$file is there and is not what setup.sh puts there"
-		in_machine rm "$file"
-	done
-}
-
-@test "a lock that would change something for others is refused" {
-	in_machine sh -c 'echo "MaxAuthTries 5" | tee -a sshd_config.d/echo-shell.conf >>sshd_config.d/port-2022/keep-out.conf
-		sed -i "1i MaxSessions 5" sshd_config.d/echo-shell.conf sshd_config.d/port-2022/keep-out.conf'
-	is_refused true "the system's sshd would not be what it was for all others"
+	add_alice
+	client_setup
+	mkfifo "$work/in"
+	LANG=x LC_ALL=C ECHO_SHELL_SECRET=x ssh_demo -o SendEnv='LANG LC_* ECHO_SHELL_SECRET' alice@demo <>"$work/in" &
+	wait_for serving 1
+	fails in_machine grep -qzE '^(LANG|LC_|ECHO_SHELL)' "/proc/$(served)/environ"
+	secret=$(in_machine sed -n 's/^.AcceptEnv //p' "$lock")
+	same 31 "${#secret}"
+	same 600 "$(in_machine stat -c %a "$lock")"
+	in_machine ./setup.sh drop-in
+	same "$secret" "$(in_machine sed -n 's/^.AcceptEnv //p' "$lock")"
 }
 
 @test "drop-in: each line of the lock is in force, whatever the main file says" {
-	in_machine sh -c 'mkdir -p /run/sshd
-		printf "PermitTunnel yes\nPermitUserRC yes\nAllowAgentForwarding yes\nAuthorizedKeysFile /x\nPermitEmptyPasswords yes\n" >>/etc/ssh/sshd_config'
+	config 'printf "PermitTunnel yes\nPermitUserRC yes\nAllowAgentForwarding yes\nAuthorizedKeysFile /x\nPermitEmptyPasswords yes\n" >>"$0"'
 	in_machine ./setup.sh drop-in
-	in_machine ./setup.sh add-user alice
+	add_alice
 	in_machine sshd -T -C user=alice,host=h,addr=192.0.2.1 | tr '[:upper:]' '[:lower:]' >"$work/options"
 	for option in "forcecommand exec /usr/local/bin/echo-shell" "permittty yes" "disableforwarding yes" \
 		"permittunnel no" "allowagentforwarding no" "x11forwarding no" "permituserrc no" \
-		"acceptenv echo_shell_takes_nothing" "authenticationmethods password" "passwordauthentication yes" \
+		"authenticationmethods password" "passwordauthentication yes" \
 		"permitemptypasswords no" "pubkeyauthentication no" "authorizedkeysfile none" "kbdinteractiveauthentication no"; do
 		grep -qx "$option" "$work/options" || has "$(cat "$work/options")" "$option"
 	done
 	same 1 "$(grep -c '^acceptenv' "$work/options")"
 }
 
-@test "a Match that wins for some clients only is refused by the drop-in" {
-	in_machine sh -c 'printf "Match Address 127.7.0.0/16\n\tDisableForwarding no\n" >/etc/ssh/sshd_config.d/00-lan.conf'
-	run in_machine ./setup.sh drop-in
-	same 1 "$status"
-	has "$output" "'Match Address 127.7.0.0/16' comes before /etc/ssh/sshd_config.d/echo-shell.conf"
-	in_machine ./setup.sh # whose lock nothing can take back
-}
-
-@test "a listener that hides its arguments, or its file among options, is found" {
-	in_machine sh -c 'mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
-		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config
-		/usr/sbin/sshd -p2299 -4f /etc/ssh/other_config'
-	wait_for in_machine test -e /run/other.pid
-	is_refused true "/etc/ssh/other_config does not hold"
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'kill "$(cat /run/other.pid)"; env -i /usr/sbin/sshd -p 2299 -o PidFile=/run/third.pid'
-	wait_for in_machine test -e /run/third.pid
-	is_refused true "an sshd that listens does not show its arguments"
+@test "by hand, as the README says: an account gets an echo, and setup.sh leaves it alone" {
+	in_machine useradd -M -d / alice
+	echo alice:known | in_machine chpasswd
+	sed -n '/^    make install/,/^    sshd -t/p' README | sed 's/NAME/alice/; s/ && systemctl reload ssh//' >"$work/by-hand"
+	in_machine sh -e "$work/by-hand"
+	system_sshd_up /run/sshd.pid -f "$main"
+	client_setup
+	PASS=known
+	echoes alice@demo
+	run ssh_demo -o LogLevel=INFO -W 127.0.0.1:22 alice@demo </dev/null
+	has "$output" "administratively prohibited"
+	fails in_machine grep -q SECRET "$lock"
+	for command in uninstall drop-in '' status; do
+		tree >"$work/tree.before"
+		run in_machine ./setup.sh $command
+		same "1 setup.sh: echo-shell was installed here by hand; to remove that: rm /usr/local/bin/echo-shell; rm $lock; groupdel echo-shell" "$status $output"
+		same_tree "$work/tree.before"
+	done
 }
 
 @test "what runs in a container of this machine is left alone" {
@@ -275,152 +321,39 @@ is_refused() {
 	uid=$(in_machine id -u demo)
 	ssh-keygen -q -t ed25519 -N '' -f "$work/inner.key"
 	cat >"$work/container" <<-END
-		mkdir "$work/over/root" "$work/over/root.new" "$work/over/root.work"
-		mount -t overlay overlay -o lowerdir=/,upperdir=$work/over/root.new,workdir=$work/over/root.work "$work/over/root"
-		mount --rbind /dev "$work/over/root/dev"
-		mount -t proc proc "$work/over/root/proc"
-		mkdir -p "$work/over/root/run/sshd"
-		chroot "$work/over/root" /usr/sbin/sshd -f /dev/null -h "$work/inner.key" -p 2298 \\
-			-o PidFile="$work/inner.pid" -E "$work/inner.log"
-		exec chroot "$work/over/root" setpriv --reuid=$uid --clear-groups sleep 300
+		mount -t proc proc /proc
+		"\$(command -v sshd)" -f /dev/null -h "$work/inner.key" -p 2298 -o PidFile="$work/inner.pid" -E "$work/inner.log"
+		exec setpriv --reuid=$uid --clear-groups sleep 300
 	END
 	in_machine unshare --pid --mount --fork sh "$work/container" &
 	wait_for has_process_of "$uid"
-	in_machine ./setup.sh uninstall
+	wait_for [ -s "$work/inner.pid" ]
+	run in_machine ./setup.sh uninstall
+	# userdel itself looks at all processes: that is its affair.
 	has_process_of "$uid"
-	fails in_machine grep SIGHUP "$work/over/root.new$work/inner.log"
+	fails in_machine grep SIGHUP "$work/inner.log"
 }
 
 has_process_of() {
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'grep -l "^Uid:.$0" /proc/[0-9]*/status' "$1"
+	there 'grep -l "^Uid:.$0" /proc/[0-9]*/status' "$1"
 }
 
 @test "uninstall does not end a system's sshd whose configuration has an error by now" {
-	system_sshd_up -f /etc/ssh/sshd_config
+	system_sshd_up /run/sshd.pid -f "$main"
 	in_machine ./setup.sh
-	in_machine sh -c 'echo "Typo yes" >>/etc/ssh/sshd_config'
+	config 'echo "Typo yes" >>"$0"'
 	run in_machine ./setup.sh uninstall
 	same 0 "$status"
 	has "$output" "is not reloaded: its configuration has an error"
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'kill -0 "$(cat /run/sshd.pid)"'
+	there 'kill -0 "$(cat /run/sshd.pid)"'
 }
 
 @test "the drop-in and the server exclude each other, and say so" {
 	in_machine ./setup.sh drop-in
 	run in_machine ./setup.sh
 	has "$output" "setup.sh: the drop-in is here"
-	in_machine ./setup.sh drop-in # twice is well
 	in_machine ./setup.sh uninstall
 	in_machine ./setup.sh
 	run in_machine ./setup.sh drop-in
 	has "$output" "setup.sh: the server is here"
-}
-
-@test "add-user makes users with passwords of their own; remove-user ends their sessions" {
-	server_up
-	in_machine ./setup.sh add-user alice bob >"$work/added"
-	same 2 "$(grep -cE '^(alice|bob):[a-hjkmnp-z2-9]{20}$' "$work/added")"
-	same 2 "$(cut -d : -f 2 "$work/added" | sort -u | wc -l)"
-	fails grep -qE '(.)\1\1\1' "$work/added"
-	printf 'carol:pass:with:colons \n_d-1:x' | in_machine ./setup.sh add-user -
-	while IFS= read -r entry; do
-		PASSWORD=${entry#*:}
-		same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo "${entry%%:*}@demo")"
-	done < <(cat "$work/added"; printf 'carol:pass:with:colons \n_d-1:x\n')
-
-	mkfifo "$work/in"
-	PASSWORD=x ssh_demo _d-1@demo <>"$work/in" &
-	wait_for serving 1
-	in_machine ./setup.sh remove-user _d-1 alice
-	serving 0
-	fails in_machine getent passwd alice
-	fails in_machine getent passwd _d-1
-	in_machine getent passwd bob
-	run in_machine ./setup.sh remove-user bob stranger
-	same "1 setup.sh: stranger is not an account that setup.sh made; nothing is removed" "$status $output"
-	in_machine getent passwd bob
-}
-
-@test "add-user checks every line before it makes the first account" {
-	run in_machine ./setup.sh add-user alice
-	same "1 setup.sh: nothing is installed here: ./setup.sh or ./setup.sh drop-in first" "$status $output"
-	in_machine ./setup.sh drop-in
-	tree >"$work/tree.before"
-	long=$(printf '%600s' x)
-	for case in 'stranger:x|the account stranger exists already' 'root:x|the account root exists already' \
-		'no colon|line 2 is not name:password' '|line 2 is not name:password' \
-		'Bob:x|'"'Bob' is no name for an account" ':x|'"'' is no name for an account" \
-		'-x:x|'"'-x' is no name for an account" 'a/b:x|'"'a/b' is no name for an account" \
-		'alice:y|alice is there twice' 'bob:|the password of bob is empty or has' \
-		$'bob:x\t|the password of bob is empty or has' "bob:$long|the password of bob is longer"; do
-		# shellcheck disable=SC2016 # expanded in the machine
-		run in_machine sh -c 'printf "%s\n" alice:x "$1" | ./setup.sh add-user -' sh "${case%|*}"
-		same 1 "$status"
-		has "$output" "setup.sh: ${case##*|}"
-		same 1 "${#lines[@]}"
-		tree | diff "$work/tree.before" -
-	done
-	run in_machine ./setup.sh add-user alice stranger
-	has "$output" "setup.sh: the account stranger exists already"
-	run in_machine ./setup.sh add-user bob:secret
-	has "$output" "passwords are read from standard input"
-	tree | diff "$work/tree.before" -
-}
-
-@test "status says what is here and who is on, and is 0 only when all is well" {
-	run in_machine ./setup.sh status
-	same 1 "$status"
-	server_up
-	in_machine ./setup.sh add-user alice
-	mkfifo "$work/in"
-	ssh_demo demo <>"$work/in" &
-	wait_for serving 1
-	run in_machine ./setup.sh status
-	same 0 "$status"
-	has "$output" "  server     up on port 2022 since "
-	has "$output" "  host key   SHA256:"
-	has "$output" "  user       alice, locked in the system's sshd"
-	grep -qE '^  session    demo from 127\.[0-9.]+$' <<<"$output"
-
-	in_machine sed -i 's/^Include/#Include/' /etc/ssh/sshd_config
-	run in_machine ./setup.sh status
-	same 1 "$status"
-	has "$output" "  user       demo, NOT locked in the system's sshd"
-	in_machine sed -i 's/^#Include/Include/' /etc/ssh/sshd_config
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'kill "$(cat /run/echo-shell.pid)"'
-	wait_for fails in_machine test -e /run/echo-shell.pid
-	run in_machine ./setup.sh status
-	same 1 "$status"
-	has "$output" "  server     down"
-}
-
-@test "HOST_KEY=file gives the server an identity, and is checked" {
-	in_machine ssh-keygen -q -t rsa -b 3072 -N '' -f "$work/key"
-	in_machine ssh-keygen -q -t ed25519 -N secret -f "$work/locked"
-	cp "$work/key" "$work/open"
-	chmod 644 "$work/open"
-	tree >"$work/tree.before"
-	for case in "$work/none|must be a file of root's" "$work/open|must be a file of root's" \
-		"$work/locked|is not a private key without a passphrase" "$work/said|is not a private key"; do
-		: >"$work/said"
-		chmod 600 "$work/said"
-		run in_machine env HOST_KEY="${case%|*}" ./setup.sh
-		same 1 "$status"
-		has "$output" "setup.sh: HOST_KEY=${case%|*} ${case#*|}"
-		tree | diff "$work/tree.before" -
-	done
-	HOST_KEY=$work/key server_up
-	in_machine cmp "$work/key" /etc/ssh/echo-shell/ssh_host_key
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
-}
-
-@test "make install puts one file where a packager says, and make uninstall takes it off" {
-	in_machine make install DESTDIR="$work/dest" PREFIX=/usr
-	same "./usr/bin/echo-shell" "$(cd "$work/dest" && find . -type f)"
-	same 755 "$(stat -c %a "$work/dest/usr/bin/echo-shell")"
-	in_machine make uninstall DESTDIR="$work/dest" PREFIX=/usr
-	same "" "$(cd "$work/dest" && find . -type f)"
 }

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: ISC
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # bats sets $status and $output
 #
-# A test that needs root gets a machine of its own: private mount, pid and
-# network namespaces with overlays over all that setup.sh writes. Where
-# namespaces are refused, such tests skip; with TEST_HERE=1 they use the machine
-# they run on, and take off all that they put on.
+# A test that needs root gets a machine of its own: private mount, pid and network
+# namespaces, the root file system read-only, and copies of what setup.sh writes to.
+# Where namespaces are refused, such tests skip; with TEST_HERE=1 they use the machine
+# they run on, and remove all that they install.
 
 top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 program=$top/echo-shell
-export top program
+prefix='echo: '
+own=/etc/ssh/echo-shell
+lock=/etc/ssh/sshd_config.d/echo-shell.conf
+admin=$own-local.conf
+default_port=$(sed -n 's/^Port //p' "$top/sshd_config.d/port-2022/sshd_config")
+PATH=$PATH:/usr/sbin:/sbin
+export top program prefix own lock admin default_port PATH
 
-# Runs a command every tenth of a second until it succeeds; fails after 20 s.
+# --- any test ---------------------------------------------------------------
+
+# Run a command every tenth of a second until it succeeds. Fail after 20 s.
 wait_for() {
 	local i
 
@@ -22,21 +30,21 @@ wait_for() {
 	return 1
 }
 
-# Takes what is expected and what came; shows both where they differ.
+# Compare what is expected and what came; show both where they differ.
 same() {
 	[ "$1" = "$2" ] && return
 	printf 'expected: %s\ncame:     %s\n' "$1" "$2"
 	return 1
 }
 
-# Takes a text and a part that it must have.
+# Find a part in a text; show both where it is not there.
 has() {
 	case $1 in *"$2"*) return ;; esac
 	printf 'not found: %s\nin:        %s\n' "$2" "$1"
 	return 1
 }
 
-# Takes a command that must fail.
+# Run a command that must fail.
 fails() {
 	if "$@"; then
 		echo "should have failed: $*"
@@ -44,143 +52,207 @@ fails() {
 	fi
 }
 
+# Print the answer of which this is the repr, but for its LF, which $(...) drops too.
+answer() {
+	printf '%s%s\r' "$prefix" "$1"
+}
+
 # --- a machine --------------------------------------------------------------
 
-# Inside the new namespaces, as their first process: overlays, loopback, and then
-# what a first process does, reaping.
-# shellcheck disable=SC2016 # expanded by the inner shell
-inner='
+# What the first process of the new namespaces does: copies in place of what setup.sh
+# writes to, with the distribution's sshd_config and without an echo-shell of the host;
+# then it reaps, as a first process must. /tmp is new but for $1, the test's folder.
+first_process='
+	set -e
 	read -r pid rest </proc/self/stat
-	mount -t tmpfs -o size=64m tmpfs "$1/over" || exit
-	for dir in /etc /usr/local /var; do
-		mkdir -p "$1/over$dir/new" "$1/over$dir/work"
-		mount -t overlay overlay -o "lowerdir=$dir,upperdir=$1/over$dir/new,workdir=$1/over$dir/work" "$dir" || exit
-	done
-	mount -t tmpfs tmpfs /run && mount -t proc proc /proc && mount -t sysfs sysfs /sys &&
-		echo 9 >/sys/class/net/lo/flags || exit # up and loopback, without iproute2
-	# A /tmp of its own with $1 in it: a setup.sh that is killed leaves a folder there.
-	mkdir /run/work && mount --rbind "$1" /run/work && mount -t tmpfs -o mode=1777 tmpfs /tmp &&
-		mkdir -p "$1" && mount --rbind /run/work "$1" && umount -l /run/work || exit
-	echo "$pid" >"$1/pid.new" && mv "$1/pid.new" "$1/pid"
+	mount --bind "$1" "$1" # stays writable
+	mount -t tmpfs -o size=64m,mode=755 tmpfs "$1/over"
+	mkdir "$1/over/bin" "$1/over/log"
+	cp -a /etc "$1/over/etc"
+	cd "$1/over/etc"
+	rm -rf ssh/echo-shell* ssh/sshd_config.d/* systemd/system/echo-shell* systemd/system/*/echo-shell*
+	[ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config ssh/sshd_config
+	sed -i "/echo-shell/d; /^demo:/d" passwd group shadow gshadow
+	cd /
+	mount -o remount,bind,ro /
+	mount --bind "$1/over/etc" /etc
+	mount --bind "$1/over/bin" /usr/local/bin
+	mount --bind "$1/over/log" /var/log
+	mount -t tmpfs -o mode=755 tmpfs /run
+	mount -t proc proc /proc
+	mount -t sysfs sysfs /sys
+	echo 9 >/sys/class/net/lo/flags # up and loopback, without iproute2
+	mkdir /run/work /run/sshd
+	mount --rbind "$1" /run/work
+	mount -t tmpfs -o mode=1777 tmpfs /tmp
+	mkdir -p "$1"
+	mount --rbind /run/work "$1"
+	umount -l /run/work
+	rmdir /run/work
+	echo "$pid" >"$1/pid.new"
+	mv "$1/pid.new" "$1/pid"
+	set +e
 	while :; do sleep 0.2; done
 '
 
-# Makes the machine, with a copy of the project in $work/project. Where it cannot,
-# leaves the reason in $no_machine, for need_machine.
+# Make the machine, with a copy of the project in $work/project. Where that cannot be
+# done, leave the reason in $no_machine, for need_machine.
 machine_up() {
 	no_machine=
-	dir=
-	export work dir no_machine port PASSWORD
+	export work dir machine no_machine port PASS shims fast
 	if [ "$(id -u)" != 0 ]; then
 		no_machine="needs root: sudo ./setup.sh test"
 		return
 	fi
 	work=$(mktemp -d)
+	dir=$work
+	shims=PATH=$work/bin:$PATH
 	chmod 755 "$work"
-	mkdir "$work/over" "$work/project"
+	mkdir "$work/over" "$work/project" "$work/bin" "$work/fast"
+	fast=PATH=$work/fast:$PATH
+	printf '#!/bin/sh\necho "%s"\n' "$prefix'setup'" >"$work/fast/ssh"
+	chmod 755 "$work/fast/ssh"
+	: >"$work/clients"
 	if [ -n "${TEST_HERE-}" ]; then
-		if [ -e /etc/ssh/echo-shell ] || getent passwd demo; then
-			echo "there is an echo-shell or an account demo here: take it off first"
+		if [ -e "$own" ] || getent passwd demo; then
+			echo "there is an echo-shell or an account demo here: remove it first"
 			return 1
 		fi
 	else
-		unshare --mount --pid --net --fork sh -c "$inner" sh "$work" >"$work/unshare" 2>&1 3>&- &
+		unshare --mount --pid --net --fork sh -c "$first_process" sh "$work" >"$work/unshare" 2>&1 3>&- &
 		disown # or bash tells of its end
 		until [ -e "$work/pid" ]; do
 			if ! kill -0 "$!" 2>/dev/null; then
 				no_machine="no namespaces here ($(tail -n 1 "$work/unshare")); TEST_HERE=1 ./setup.sh test uses this machine itself"
 				return
 			fi
-			sleep 0.05
+			sleep 0.02
 		done
+		machine=$(cat "$work/pid")
 	fi
 	(cd "$top" && tar -cf - Makefile README echo-shell.c echo-shell setup.sh sshd_config.d tests) |
 		tar -C "$work/project" -xf -
-	# The overlays begin with what this machine has, an echo-shell perhaps.
-	[ -n "${TEST_HERE-}" ] || in_machine sh -c './setup.sh uninstall; ! getent passwd demo || userdel demo' >/dev/null
 }
 
-# Skips the test where there is no machine for it.
+# Skip the test where there is no machine for it, or, with a reason, on this one itself.
 need_machine() {
 	[ -z "$no_machine" ] || skip "$no_machine"
+	[ -z "${1-}" ] || [ -z "${TEST_HERE-}" ] || skip "$1: only in namespaces"
 }
 
-# Runs a command in the machine, in the copy of the project.
+# Run a command in the machine, in the copy of the project.
 in_machine() {
 	if [ -n "${TEST_HERE-}" ]; then
 		(cd "$work/project" && exec "$@") 3>&-
 	else
-		# shellcheck disable=SC2016 # expanded by the inner shell
-		nsenter -t "$(cat "$work/pid")" -m -p -n \
+			nsenter -t "$machine" -m -p -n \
 			sh -c 'cd "$0" && exec "$@"' "$work/project" "$@" 3>&-
 	fi
 }
 
-# Ends the machine and all that runs in it.
+# The same for a line of shell.
+there() {
+	in_machine sh -c "$@"
+}
+
+# End the machine and all that runs in it.
 machine_down() {
 	[ -z "$no_machine" ] || return 0
 	if [ -n "${TEST_HERE-}" ]; then
 		in_machine ./setup.sh uninstall >/dev/null
 	else
-		kill -KILL "$(cat "$work/pid")"
+		kill -KILL "$machine"
 	fi
 	rm -rf "$work"
 }
 
-# Prints the last lines that the server logged.
+# Print the last lines that the server and the system's sshd have logged.
 server_log() {
-	in_machine sh -c 'tail -n 15 /var/log/echo-shell.log ||
-		journalctl -n 15 -o cat -u echo-shell' 2>/dev/null || :
+	there 'tail -n 15 /var/log/echo-shell.log /run/system-sshd.log
+		[ ! -d /run/systemd/system ] || journalctl -n 15 -o cat -u echo-shell' 2>/dev/null || :
 }
 
-# After a failure, shows the log.
-show_log() {
+# Show the log after a failure, and kill the clients that a test left. It is a teardown.
+end_test() {
+	local pid
+
+	[ -z "$no_machine" ] || return 0
 	[ -n "${BATS_TEST_COMPLETED-}" ] || server_log
+	while read -r pid; do
+		in_machine kill -KILL "$pid" 2>/dev/null || :
+	done <"$dir/clients"
 }
 
-# Starts the system's sshd as it is configured, with further options.
+# Print what is in the folders that setup.sh may write to, but for the account tools' own
+# backups and the record of logins; and a checksum where it does write.
+tree() {
+	there 'cd / && find etc usr/local/bin var/log ! -name "*-" ! -name "[bw]tmp*" ! -name lastlog ! -name faillog -printf "%M %u %g %p\n"
+		find etc -maxdepth 1 -type f ! -name "*-" -exec cksum {} + &&
+		find etc/ssh etc/systemd usr/local/bin -type f -exec cksum {} +' | sort -k 4
+}
+
+# See that nothing differs from a tree that was kept in a file; else show where it begins.
+same_tree() {
+	tree >"$work/tree.now"
+	cmp -s "$1" "$work/tree.now" || {
+		diff "$1" "$work/tree.now" | head -n 20
+		return 1
+	}
+}
+
+# Keep the state of the machine under a name; go back to it: no process but the first.
+snapshot() {
+	there 'cd / && tar -cf "$0/over/$1.tar" etc/passwd* etc/group* etc/*shadow* etc/ssh etc/systemd/system usr/local/bin' "$work" "$1"
+}
+
+reset() {
+	there 'kill -KILL -1; cd / && rm -rf etc/ssh/* etc/systemd/system/* usr/local/bin/* \
+			run/*.pid run/echo-shell* tmp/echo-shell.* var/log/echo-shell.log &&
+		tar -xpf "$0/over/$1.tar"' "$work" "$1"
+}
+
+# Put a program before the one of its name: it does what a line of shell says, with "$@",
+# and then becomes the real one. What runs with $shims as PATH finds it.
+shim() {
+	printf '#!/bin/sh\n%s\nexec %s "$@"\n' "$2" "$(command -v "$1")" >"$work/bin/$1"
+	chmod 755 "$work/bin/$1"
+}
+
+# Start the system's sshd as it is configured, with further options; wait for its pid in
+# a file, /run/sshd.pid or $1.
 system_sshd_up() {
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'mkdir -p /run/sshd
-		for type in rsa ecdsa ed25519; do
+	local pid=${1:-/run/sshd.pid}
+
+	there 'for type in rsa ecdsa ed25519; do
 			[ -e /etc/ssh/ssh_host_${type}_key ] || ssh-keygen -q -t $type -N "" -f /etc/ssh/ssh_host_${type}_key
 		done
-		/usr/sbin/sshd -E /run/system-sshd.log "$@"' sh "$@"
-	wait_for in_machine test -s /run/sshd.pid
-}
-
-# Prints what is in the folders that setup.sh writes to, but for what the system
-# itself writes (the account tools' backups, the record of logins) and for what
-# packages bring and this does not touch.
-tree() {
-	in_machine sh -c 'cd / && {
-		cd etc && find . -type f ! -name "passwd-" ! -name "*group-" ! -name "*shadow-" -exec cksum {} +
-		cd .. && find etc usr/local var/lib var/log \( -path "usr/local/*/*/*" -o -path "var/lib/[ad]p*" -o -path var/log/journal \) -prune -o ! -name "*-" ! -name lastlog ! -name "[bw]tmp*" ! -name faillog -exec stat -c "%A %U %G %n" {} +
-	}' | sort -k 4
+		shift
+		"$(command -v sshd)" -E /run/system-sshd.log "$@"' sh "$@"
+	wait_for in_machine test -s "$pid"
 }
 
 # --- a client ---------------------------------------------------------------
 
-# Installs the server, keeps what setup.sh said and the password, and makes an
-# ssh configuration that knows the server as "demo".
+# Install the server, in an environment; keep what setup.sh said and the password, and
+# make an ssh configuration that knows the server as "demo". Where the environment does
+# not say otherwise, the trial login has its answer at once: a test that logs in itself
+# needs no other.
+# shellcheck disable=SC2120 # tests give arguments
 server_up() {
-	in_machine ./setup.sh >"$work/said" 2>&1 || {
+	in_machine env "${@:-$fast}" ./setup.sh >"$work/said" 2>&1 || {
 		cat "$work/said"
 		return 1
 	}
-	PASSWORD=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/said")
+	PASS=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/said")
 	port=$(sed -n 's/^  log in     ssh -p \([0-9]*\) .*/\1/p' "$work/said")
-	export PASSWORD port
 	client_setup
 }
 
+# Make the ssh configuration for the sshd on $port.
 client_setup() {
-	cat >"$work/askpass" <<-'END'
-		#!/bin/sh
-		printf '%s\n' "$PASSWORD"
-	END
+	printf '#!/bin/sh\nprintf "%%s\\n" "$PASS"\n' >"$work/askpass"
 	chmod 755 "$work/askpass"
-	in_machine sh -c 'cat /etc/ssh/*.pub /etc/ssh/echo-shell/*.pub' 2>/dev/null |
+	there 'cat /etc/ssh/*.pub; ssh-keygen -y -f "$0/ssh_host_key"' "$own" 2>/dev/null |
 		sed 's/^/* /' >"$work/known_hosts"
 	cat >"$work/ssh_config" <<-END
 		Host demo
@@ -202,71 +274,179 @@ client_setup() {
 	END
 }
 
-# Runs ssh, or another of OpenSSH's clients, or talk with one of them, with the
-# password in $PASSWORD, and notes its pid for end_clients in the test's $dir.
+# Run ssh, or another of OpenSSH's clients, or talk with one of them, with the password
+# in $PASS, and note its pid for end_test in the test's $dir.
 client() {
-	# shellcheck disable=SC2016 # expanded by the inner shell
 	in_machine env SSH_ASKPASS="$work/askpass" SSH_ASKPASS_REQUIRE=force \
 		sh -c 'echo $$ >>"$0/clients"; exec "$@"' "$dir" "$@"
 }
 
-# Runs ssh to the server; further arguments may be options and a command. Each from
-# an address of its own: sshd has one wait after a few failures (PerSourcePenalties).
+# Run ssh to the server; further arguments may be options and a command. Each from an
+# address of its own: sshd makes one wait after a few failures (PerSourcePenalties).
 ssh_demo() {
 	client ssh -F "$work/ssh_config" -b "127.$((RANDOM % 250)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$@"
 }
 
-# Takes a number, or two; starts as many ssh that log in and open no session, but
-# leave that to others at $dir/m1, $dir/m2 and so on.
+# See that a key that is sent without a terminal comes back. Arguments go to ssh.
+echoes() {
+	same "$(answer "'hi'")" "$(printf hi | ssh_demo "${@:-demo}")"
+}
+
+# See that ssh is not let in. Arguments go to ssh.
+denied() {
+	run ssh_demo "${@:-demo}" </dev/null
+	same 255 "$status"
+	has "$output" "Permission denied"
+}
+
+# Start as many ssh that log in and open no session, but leave that to others at $dir/m1,
+# $dir/m2 and so on.
 masters() {
 	local i
 
-	for ((i = $1; i <= ${2-$1}; i++)); do
+	for ((i = 1; i <= $1; i++)); do
 		ssh_demo -NM -S "$dir/m$i" demo &
 		disown # or bash tells of its end
 	done
-	for ((i = $1; i <= ${2-$1}; i++)); do
+	for ((i = 1; i <= $1; i++)); do
 		wait_for [ -S "$dir/m$i" ]
 	done
 }
 
-# Kills the clients that a test left, in the background or by failing.
-end_clients() {
-	local pid
-
-	while read -r pid; do
-		in_machine kill -KILL "$pid" 2>/dev/null || :
-	done <"$dir/clients"
-}
-
-# Prints the pids of the programs in the machine that have reached their sandbox.
+# Print the pids of the programs in the machine that have reached their sandbox.
 served() {
-	# shellcheck disable=SC2016 # expanded by the inner shell
-	in_machine sh -c 'grep -ls "^Seccomp:.2" $(grep -lsx "Name:.echo-shell" /proc/[0-9]*/status) /dev/null' |
+	there 'grep -ls "^Seccomp:.2" $(grep -lsx "Name:.echo-shell" /proc/[0-9]*/status) /dev/null' |
 		cut -d / -f 3
 }
 
-# Takes a number; whether that many programs serve.
+# Return whether that many programs serve.
 serving() {
-	[ "$(served | wc -l)" = "$1" ]
+	same "$1" "$(served | wc -l)"
 }
 
-# Whether the account has no process, be it sshd's.
+# Return whether the account has no process, be it sshd's.
 nobody_home() {
-	# shellcheck disable=SC2016 # expanded in the machine
-	! in_machine sh -c 'grep -lE "^Uid:.($(id -u demo))\b" /proc/[0-9]*/status' 2>/dev/null
+	! there 'grep -lE "^Uid:.($(id -u demo))\b" /proc/[0-9]*/status' 2>/dev/null
 }
 
-# Takes seconds, and further options of ssh; tries to log in for that long. Says how
-# it went.
-good_login() {
-	local limit=$1 tries=0 begun=$SECONDS
+# Talk to what the arguments after -- start on a pty, by the table on stdin, which is sent
+# once a condition holds: the words before --.
+talk_when() {
+	local condition=() talk
 
-	shift
-	until [ "$(printf hi | ssh_demo "$@" demo 2>/dev/null)" = "echo: 'hi'"$'\r' ]; do
-		tries=$((tries + 1))
-		[ $((SECONDS - begun)) -lt "$limit" ] || return
-		sleep 0.5
+	while [ "$1" != -- ]; do
+		condition+=("$1")
+		shift
 	done
-	echo "in after $tries refusals, $((SECONDS - begun)) s"
+	shift
+	mkfifo "$dir/table"
+	"$@" <"$dir/table" >"$dir/talked" 2>&1 3>&- &
+	talk=$!
+	exec 9>"$dir/table"
+	wait_for "${condition[@]}"
+	cat >&9
+	exec 9>&-
+	wait "$talk" || {
+		cat "$dir/talked"
+		return 1
+	}
+	rm "$dir/table"
 }
+
+# --- setup.sh, stopped at its steps -----------------------------------------
+
+# Make a machine in which these tools count their calls that change something. At step $AT
+# the tool does what $HOW says: it fails, or sends that signal to setup.sh when it is
+# done. It is a setup.
+machine_with_steps() {
+	machine_up
+	need_machine "stops setup.sh at every step"
+	for tool in mkdir cp mv rm useradd userdel usermod groupadd groupdel chpasswd sync ssh sshd; do
+		PATH=${fast#PATH=} shim "$tool" '
+			exec 9>&- # not to keep the turn for setup.sh
+			for last; do :; done
+			case "$last $* " in
+			/tmp/echo-shell.*|*" -t "*|*" -T "*|*" --help "*) ;;
+			*)
+				read -r step <"'"$work"'/steps"
+				step=$((step + 1))
+				echo "$step" >"'"$work"'/steps"
+				if [ "$step" = "$AT" ]; then
+					echo "'"$tool"' $*" >"'"$work"'/stopped"
+					[ "$HOW" != fail ] || { echo "'"$tool"' is broken" >&2; exit 1; }
+					'"$(PATH=${fast#PATH=} command -v "$tool")"' "$@"
+					status=$?
+					read -r pid <"'"$work"'/pid.setup"
+					kill -s "$HOW" "$pid"
+					exit "$status"
+				fi
+				;;
+			esac'
+	done
+	tree >"$work/before"
+}
+
+# Show where setup.sh was stopped last and what it said, after a failure. It is a teardown.
+end_steps() {
+	[ -z "$no_machine" ] || return 0
+	[ -n "${BATS_TEST_COMPLETED-}" ] || cat "$work/stopped" "$work/said" || :
+	machine_down
+}
+
+# Run setup.sh, and stop it at a step: how, which step, its arguments. Fail where that
+# step was not reached.
+stop_at() {
+	local how=$1 at=$2
+
+	shift 2
+	echo 0 >"$work/steps"
+	rm -f "$work/stopped"
+	# What runs in the background has SIGINT ignored, which a shell cannot take back.
+	in_machine env --default-signal=INT,QUIT HOW="$how" AT="$at" "$shims" ${environment+"$environment"} sh -c \
+		'echo "$$" >"$0/pid.setup"; exec ./setup.sh "$@"' "$work" "$@" >"$work/said" 2>&1 || :
+	[ -e "$work/stopped" ]
+}
+
+# See that no demo account has a password where the system's sshd would let it in.
+no_open_account() {
+	there 'for user in $(getent passwd | grep ":echo-shell demo user:" | cut -d: -f1); do
+		case $(getent shadow "$user" | cut -d: -f2) in
+		!*) ;;
+		*) sshd -T -C "user=$user,host=localhost,addr=127.0.0.1" | grep -qi -e "^denygroups echo-shell" -e "^forcecommand exec /usr/local/bin/echo-shell" || exit ;;
+		esac
+	done'
+}
+
+# A machine for each test, or, where a file has said one_server=yes, one with a server
+# for all its tests, each with a folder of its own.
+if [ -z "${one_server-}" ]; then
+	setup() {
+		machine_up
+		need_machine
+	}
+
+	teardown() {
+		end_test
+		machine_down
+	}
+else
+	setup_file() {
+		machine_up
+		[ -n "$no_machine" ] || server_up
+	}
+
+	teardown_file() {
+		machine_down
+	}
+
+	setup() {
+		need_machine
+		dir=$(mktemp -d "$work/test.XXXXXX")
+		: >"$dir/clients"
+		wait_for serving 0
+	}
+
+	teardown() {
+		end_test
+	}
+fi

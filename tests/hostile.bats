@@ -2,68 +2,47 @@
 # SPDX-License-Identifier: ISC
 # The server under load, and clients that do as they like or go away.
 
-# shellcheck disable=SC2016 # for awk and for inner shells
+one_server=yes
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
 
-setup_file() {
-	machine_up
-	[ -n "$no_machine" ] || server_up
-}
+# Have n sessions exchange lines until stop_talking: every other one with a pty, five to
+# each of the masters $dir/m1, $dir/m2 and so on.
+talk_on() {
+	local i
 
-teardown_file() {
-	machine_down
-}
-
-setup() {
-	need_machine
-	dir=$(mktemp -d "$work/test.XXXXXX")
-	: >"$dir/clients"
-	wait_for serving 0
-}
-
-teardown() {
-	[ -z "$no_machine" ] || return 0
-	show_log
-	end_clients
-}
-
-@test "what a demo user may not have is refused, however it is asked for, and sessions go on" {
-	masters 1
-	in_machine tests/channels refused "$dir/m1"
-	wait_for serving 0
-}
-
-@test "a connection that breaks the protocol is ended, and no other" {
-	local way=0 i
-
-	masters 1
-	mkfifo "$dir/in"
-	in_machine tests/channels load both 2 10 "$dir/m1" <>"$dir/in" >"$dir/out" 2>&1 &
-	wait_for [ -s "$dir/out" ]
-	for i in 2 3 4 5 6 7; do
-		masters "$i" "$i"
-		status=0
-		in_machine tests/channels broken "$way" "$dir/m$i" || status=$?
-		[ "$status" = 0 ] || break
-		way=$((way + 1))
+	mkfifo "$dir/stop"
+	exec 8<>"$dir/stop"
+	for ((i = 0; i < $1; i++)); do
+		client tests/talk "$([ $((i % 2)) = 0 ] && echo -u || echo -t)" keep -- \
+			ssh "$([ $((i % 2)) = 0 ] && echo -T || echo -tt)" -F "$work/ssh_config" \
+			-S "$dir/m$((i / 5 + 1))" demo <"$dir/stop" >"$dir/kept$i" 2>&1 &
+		echo "$!" >>"$dir/talks"
 	done
-	same "3 5" "$status $way"
-	wait_for serving 2
+	for ((i = 0; i < $1; i++)); do
+		wait_for grep -qx kept "$dir/kept$i"
+	done
 }
 
-@test "200 sessions, with and without a pty, exchange lines at once, and not one is lost" {
-	masters 1 20
-	mkfifo "$dir/in"
-	in_machine tests/channels load both 10 50 "$dir"/m* <>"$dir/in" >"$dir/out" 2>&1 &
-	wait_for [ -s "$dir/out" ]
-	has "$(cat "$dir/out")" "200 sessions, 20 connections, 50 lines each"
-	serving 200
-	end_clients
-	wait_for serving 0
+stop_talking() {
+	local pid
+
+	echo >"$dir/stop"
+	while read -r pid; do
+		wait "$pid"
+	done <"$dir/talks"
+	exec 8>&-
+	same kept "$(cat "$dir"/kept* | sort -u)"
 }
 
-# Prints how many connections the server has, logged in or not yet.
+@test "100 sessions, with and without a pty, exchange lines at once, and not one is lost" {
+	masters 20
+	talk_on 100
+	serving 100
+	stop_talking
+}
+
+# Print how many connections the server has, logged in or not yet.
 connections() {
 	in_machine awk -v port="$(printf ':%04X$' "$port")" '$2 ~ port && $4 == "01" { n++ } END { print n + 0 }' /proc/net/tcp
 }
@@ -72,15 +51,25 @@ at_most() {
 	[ "$(connections)" -le "$1" ]
 }
 
+# Log in, again and again for 30 s, the LoginGraceTime, until it succeeds.
+good_login() {
+	local begun=$SECONDS
+
+	until echoes; do
+		[ $((SECONDS - begun)) -lt 30 ] || return
+		sleep 0.5
+	done
+}
+
 @test "500 connections that never log in do not keep a good login out" {
 	client bash -c 'for ((i = 0; i < 500; i++)); do exec {fd}<>"/dev/tcp/127.0.0.1/$0"; done
 		: >"$1/connected"; exec sleep 1000' "$port" "$dir" &
 	wait_for [ -e "$dir/connected" ]
-	good_login 30 # LoginGraceTime
+	good_login
 	# Where sshd knows a limit by address, they have taken no more than that.
 	! in_machine sshd -T | grep -qi ^persourcemaxstartups || wait_for at_most 50
 	[ "$(connections)" -gt 20 ]
-	end_clients
+	end_test
 	wait_for at_most 0
 }
 
@@ -88,83 +77,106 @@ at_most() {
 	local i
 
 	for ((i = 0; i < 40; i++)); do
-		PASSWORD=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
+		PASS=wrong ssh_demo demo </dev/null >/dev/null 2>&1 &
 	done
-	good_login 30 # LoginGraceTime
+	good_login
 	wait_for at_most 0
 }
 
-# Takes a process and a name in its status; prints the value.
+@test "a client that does not speak SSH is ended, and other sessions go on" {
+	masters 1
+	talk_on 2
+	client bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0"; head -c 100000 /dev/urandom >&3; cat <&3' "$port" >"$dir/out" 2>&1 || :
+	has "$(tr -cd '[:print:]' <"$dir/out")" "Invalid SSH identification string."
+	serving 2
+	stop_talking
+}
+
+# Print a process's number by its name in /proc/PID/status.
 status_of() {
 	in_machine awk -v "name=$2:" '$1 == name { print $2 }' "/proc/$1/status"
 }
 
-# Prints the most that any session's sshd or program has had in memory, in KiB.
-peak() {
-	local pid
+# Return whether the one program has been waiting for a second for someone to read, and
+# neither it nor its sshd have grown.
+held_back() {
+	local pid before
 
-	for pid in $(served); do
-		status_of "$pid" VmHWM
-		status_of "$(status_of "$pid" PPid)" VmHWM
-	done | sort -n | tail -n 1
+	pid=$(served)
+	before=$(in_machine cat "/proc/$pid/io")
+	sleep 1
+	[ "$before" = "$(in_machine cat "/proc/$pid/io")" ] || return
+	echo "peak $(status_of "$pid" VmHWM) and $(status_of "$(status_of "$pid" PPid)" VmHWM) KiB"
+	[ "$(status_of "$pid" VmHWM)" -lt 24000 ] && [ "$(status_of "$(status_of "$pid" PPid)" VmHWM)" -lt 24000 ]
 }
 
 @test "a client that sends and does not read is held back, and gets every line once it reads" {
 	local kind
 
-	masters 1 2
-	for kind in pty pipe; do
-		mkfifo "$dir/$kind"
-		in_machine tests/channels flood "$kind" 6000000 "$dir/m$((${#kind} - 2))" <"$dir/$kind" >"$dir/$kind.out" 2>&1 &
-		exec 9>"$dir/$kind"
-		wait_for [ -s "$dir/$kind.out" ]
-		cat "$dir/$kind.out"
-		echo "peak $(peak) KiB"
-		[ "$(peak)" -lt 24000 ]
-		exec 9>&-
+	for kind in T tt; do
+		mkfifo "$dir/zeros.$kind" "$dir/answers.$kind" "$dir/go.$kind"
+		exec 7<>"$dir/go.$kind"
+		{ read -r -u 7; tr -cd x | wc -c; } <"$dir/answers.$kind" >"$dir/answered.$kind" 3>&- &
+		ssh_demo -"$kind" demo <"$dir/zeros.$kind" >"$dir/answers.$kind" 2>/dev/null &
+		exec 9>"$dir/zeros.$kind"
+		wait_for serving 1 # in raw mode
+		head -c 6000000 /dev/zero >&9 3>&- 7>&- &
+		wait_for held_back
+		echo >&7
 		wait "$!"
+		exec 9>&-
+		# With a terminal, nothing tells the server that this was all: it waits for more.
+		[ "$kind" = T ] || wait_for idle
+		[ "$kind" = T ] || in_machine kill "$(tail -n 1 "$dir/clients")"
+		wait_for [ -s "$dir/answered.$kind" ]
+		same 6000000 "$(tr -d ' ' <"$dir/answered.$kind")"
+		wait_for serving 0
 	done
 }
 
-@test "a client that is stopped in the middle is held back, and gets every line when it goes on" {
-	# From an address without a penalty. Not straight: the command that enters the namespaces stops with its child.
-	head -c 6000000 /dev/zero | client sh -c 'exec 4<&0; ssh -b 127.1.2.3 -F "$0" demo <&4 & wait "$!"' \
-		"$work/ssh_config" >"$dir/out" &
-	wait_for [ -s "$dir/out" ]
-	in_machine sh -c 'kill -STOP $(grep -lx ssh /proc/[0-9]*/comm | cut -d/ -f3)'
-	wait_for held_back
-	echo "peak $(peak) KiB"
-	[ "$(peak)" -lt 24000 ]
-	in_machine sh -c 'kill -CONT $(grep -lx ssh /proc/[0-9]*/comm | cut -d/ -f3)'
-	wait "$!"
-	same $((6000000 * 4)) "$(sed "s/^echo: '\(.*\)'.\$/\1/" "$dir/out" | tr -d '\n' | wc -c)"
+# Return whether the one program has read all and waits for more.
+idle() {
+	in_machine grep -q "^0 " "/proc/$(served)/syscall" && sleep 0.5 && in_machine grep -q "^0 " "/proc/$(served)/syscall"
 }
 
-# Whether the one program has been waiting for a second for someone to read.
-held_back() {
-	local before after pid
-
-	pid=$(served)
-	before=$(in_machine awk '/^wchar/ { print $2 }' "/proc/$pid/io")
-	sleep 1
-	after=$(in_machine awk '/^wchar/ { print $2 }' "/proc/$pid/io")
-	[ "$before" = "$after" ]
+# Print the pid of the program that started last.
+newest() {
+	served | sort -n | tail -n 1
 }
 
-# Has the server read its configuration again; it writes its pid when it listens.
+# Have the server read its configuration again; wait for the pid that it writes then.
 reload() {
-	in_machine sh -c 'read -r pid </run/echo-shell.pid && rm /run/echo-shell.pid && kill -HUP "$pid"'
+	there 'read -r pid </run/echo-shell.pid && rm /run/echo-shell.pid && kill -HUP "$pid"'
 	wait_for in_machine test -s /run/echo-shell.pid
 }
 
-listens() {
-	in_machine grep -q "$(printf ':%04X .* 0A ' "$port")" /proc/net/tcp
+# Return whether the one program has written a megabyte.
+flows() {
+	[ "$(in_machine awk '/^wchar/ { print $2 }' "/proc/$(served)/io")" -gt 1000000 ]
+}
+
+@test "a client that is stopped in the middle is held back, and gets every line when it goes on" {
+	local ssh
+
+	mkfifo "$dir/answers"
+	tr -cd x <"$dir/answers" | wc -c >"$dir/answered" 3>&- &
+	# Many times what can be through before it is stopped.
+	# Not straight: the command that enters the namespaces stops with its child.
+	head -c 60000000 /dev/zero | client sh -c 'exec 4<&0; ssh -b 127.1.2.3 -F "$0" demo <&4 & echo "$!" >"$1/ssh"; wait' \
+		"$work/ssh_config" "$dir" >"$dir/answers" &
+	wait_for flows
+	ssh=$(cat "$dir/ssh")
+	in_machine kill -STOP "$ssh"
+	wait_for held_back
+	in_machine kill -CONT "$ssh"
+	wait_for [ -s "$dir/answered" ]
+	same 60000000 "$(tr -d ' ' <"$dir/answered")"
 }
 
 @test "a client that is cut off is gone with all its processes, an idle one stays, ssh -N does not" {
-	[ -z "${TEST_HERE-}" ] || skip "takes the network down: only in namespaces"
-	in_machine sed -i.kept 's/^ClientAliveInterval 15/ClientAliveInterval 1/' /etc/ssh/echo-shell/sshd_config
-	in_machine sed -i.kept 's/UnusedConnectionTimeout 60/UnusedConnectionTimeout 2/' /etc/ssh/echo-shell/echo-shell.conf
+	need_machine "takes the network down"
+	in_machine tee "$admin" <<<"ClientAliveInterval 1"
+	in_machine sed -i.kept 's/UnusedConnectionTimeout 60/UnusedConnectionTimeout 2/' "$own/echo-shell.conf"
 	reload
 	mkfifo "$dir/in"
 	ssh_demo demo <>"$dir/in" >"$dir/out" 2>&1 &
@@ -174,29 +186,20 @@ listens() {
 	sleep 7 # idle for longer than the 3 to 6 s after which a client is gone
 	serving 2
 	! in_machine sshd -T | grep -qi ^unusedconnectiontimeout || wait_for fails kill -0 "$!"
-	in_machine sh -c 'echo 8 >/sys/class/net/lo/flags' # a cable pulled: no FIN, no RST
+	there 'echo 8 >/sys/class/net/lo/flags' # a cable pulled: no FIN, no RST
 	wait_for serving 0
-	end_clients
+	end_test
 	wait_for nobody_home
-	in_machine sh -c 'echo 9 >/sys/class/net/lo/flags
-		cd /etc/ssh/echo-shell && for file in *.kept; do mv "$file" "${file%.kept}"; done'
+	there 'echo 9 >/sys/class/net/lo/flags; rm "$1"; mv "$0/echo-shell.conf.kept" "$0/echo-shell.conf"' "$own" "$admin"
 	reload
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
-}
-
-# Prints the pid of the program that started last.
-newest() {
-	served | sort -n | tail -n 1
+	echoes
 }
 
 @test "whatever is killed or restarted, other sessions live on, new ones work, nothing is left" {
-	[ -z "${TEST_HERE-}" ] || skip "kills the server: only in namespaces"
+	need_machine "kills the server"
 	masters 1
+	talk_on 4
 	mkfifo "$dir/in"
-	in_machine tests/channels load both 4 1000000000 "$dir/m1" <>"$dir/in" >"$dir/load" 2>&1 &
-	load=$!
-	wait_for serving 4
-
 	# Of one session each: the program; the sshd of the user; and root's sshd that
 	# watches over that one, with which the session need not end before its client.
 	for victim in program user root; do
@@ -209,19 +212,16 @@ newest() {
 		[ "$victim" != root ] || in_machine kill -KILL "$(tail -n 1 "$dir/clients")"
 		wait_for serving 4
 	done
-
 	reload
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	echoes
 	in_machine kill -KILL "$(in_machine cat /run/echo-shell.pid)"
-	wait_for fails listens
+	wait_for fails in_machine grep -q "$(printf ':%04X .* 0A ' "$port")" /proc/net/tcp
 	in_machine ./setup.sh
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
-
-	# All that time, four sessions have exchanged lines, and it says of any fault.
+	echoes
+	# All that time, four sessions have exchanged lines.
 	serving 4
-	kill -0 "$load"
-	same "" "$(cat "$dir/load")"
-	end_clients
+	stop_talking
+	end_test
 	wait_for nobody_home
-	wait_for eval 'same 1 "$(in_machine sh -c "cat /proc/[0-9]*/comm" | grep -c ^sshd)"'
+	wait_for eval 'same 1 "$(there "cat /proc/[0-9]*/comm" | grep -c ^sshd)"'
 }

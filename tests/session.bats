@@ -2,51 +2,18 @@
 # SPDX-License-Identifier: ISC
 # Sessions: the server as setup.sh makes it, and OpenSSH's clients.
 
+one_server=yes
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
 
-setup_file() {
-	machine_up
-	[ -n "$no_machine" ] || server_up
-}
-
-teardown_file() {
-	machine_down
-}
-
-setup() {
-	need_machine
-	dir=$(mktemp -d "$work/test.XXXXXX")
-	: >"$dir/clients"
-	wait_for serving 0
-}
-
-teardown() {
-	[ -z "$no_machine" ] || return 0
-	show_log
-	end_clients
-}
-
-# Talks to the server through ssh -tt on a pty by the table on stdin, which is
-# sent once the program is in raw mode. Further arguments go to ssh.
+# Talk to the server through ssh -tt on a pty by the table on stdin, in raw mode. Further
+# arguments go to ssh.
 on_a_pty() {
-	local talk
-
-	mkfifo "$dir/table"
-	client tests/talk -p table -- ssh -tt -F "$work/ssh_config" "$@" demo <"$dir/table" >"$dir/talked" 2>&1 &
-	talk=$!
-	exec 9>"$dir/table"
-	wait_for serving 1
-	cat >&9
-	exec 9>&-
-	wait "$talk" || {
-		cat "$dir/talked"
-		return 1
-	}
+	talk_when serving 1 -- client tests/talk -p table -- ssh -tt -F "$work/ssh_config" "$@" demo
 }
 
 @test "with a pty, all 256 bytes come back one by one, and nothing else is printed" {
-	in_machine sh -c 'echo MOTD >/etc/motd'
+	there 'echo MOTD >/etc/motd'
 	head -n 256 "$top/tests/python2-repr.tsv" | on_a_pty
 }
 
@@ -57,29 +24,34 @@ on_a_pty() {
 	} | on_a_pty
 }
 
+@test "with every mode of a terminal on that a client may ask for, all bytes come back" {
+	{
+		head -n 256 "$top/tests/python2-repr.tsv"
+		printf 'c3a9ff41\tany\n'
+	} | talk_when serving 1 -- client tests/talk -p table -- sh -c 'stty sane iuclc parmrk istrip inlcr igncr \
+			ixon ixoff ixany imaxbel inpck olcuc onlret ocrnl extproc echonl noflsh tostop echoctl &&
+			exec ssh -tt -F "$0" demo' "$work/ssh_config"
+}
+
 @test "bytes that come early are exact where the client asks for raw modes" {
-	mkfifo "$dir/table"
-	# shellcheck disable=SC2016 # expanded by the inner shell
-	client tests/talk -p table -- sh -c 'stty raw -echo; : >"$1/raw"; exec ssh -tt -F "$0" demo' \
-		"$work/ssh_config" "$dir" <"$dir/table" >"$dir/talked" 2>&1 &
-	exec 9>"$dir/table"
-	wait_for [ -e "$dir/raw" ]
-	awk 'BEGIN { for (i = 0; i < 256; i++) printf "%02x", i; print "\tany" }' >&9
-	exec 9>&-
-	wait "$!" || {
-		cat "$dir/talked"
-		return 1
-	}
+	awk 'BEGIN { for (i = 0; i < 256; i++) printf "%02x", i; print "\tany" }' |
+		talk_when [ -e "$dir/raw" ] -- client tests/talk -p table -- \
+			sh -c 'stty raw -echo; : >"$1/raw"; exec ssh -tt -F "$0" demo' "$work/ssh_config" "$dir"
 }
 
 @test "Enter ~ . leaves, and no process stays" {
-	printf "0d\t'\\\\r'\n7e\tend\n" | sed 's/^7e/7e2e/' | on_a_pty -e '~'
+	printf "0d\t'\\\\r'\n7e2e\tend\n" | on_a_pty -e '~'
 	wait_for serving 0
+}
+
+@test "ssh itself holds back ~ after Enter, and sends everything with -e none" {
+	printf "0d\t'\\\\r'\n7e61\t'~a'\n0d\t'\\\\r'\n7e7e\t'~'\n" | on_a_pty -e '~'
+	printf "0d\t'\\\\r'\n7e\t'~'\n2e\t'.'\n" | on_a_pty -e none
 }
 
 @test "without a pty, the bytes come back, and the end of input ends it with status 0" {
 	printf 'a\r\n' | ssh_demo demo >"$dir/out" 2>"$dir/err"
-	printf "echo: 'a\\\\r\\\\n'\r\n" | cmp - "$dir/out"
+	echo "$(answer "'a\\r\\n'")" | cmp - "$dir/out"
 	same "" "$(cat "$dir/err")"
 }
 
@@ -89,11 +61,14 @@ on_a_pty() {
 }
 
 @test "the banner tells how to leave, before the login" {
-	PASSWORD=wrong run ssh_demo -o LogLevel=INFO demo
+	PASS=wrong run ssh_demo -o LogLevel=INFO demo
 	has "$output" "To leave: Enter ~ ."
 }
 
-@test "a command, scp and sftp are refused with a reason" {
+@test "a command, scp, sftp and subsystems are refused with a reason, and sessions go on" {
+	mkfifo "$dir/in"
+	ssh_demo -tt demo <>"$dir/in" >"$dir/out" 2>&1 &
+	wait_for serving 1
 	run ssh_demo demo "ls; id"
 	same "1 echo-shell: refused 'ls; id': this account only echoes; run ssh without a command" "$status $output"
 	run ssh_demo -tt demo id
@@ -111,9 +86,11 @@ on_a_pty() {
 	[ "$status" != 0 ]
 	run ssh_demo -s demo netconf
 	[ "$status" != 0 ]
+	printf k >"$dir/in"
+	wait_for grep -F "$prefix'k'" "$dir/out"
 }
 
-# Takes the options of a forwarding that the server is to set up.
+# Take the options of a forwarding that the server is to set up.
 forward() {
 	client timeout 20 ssh -F "$work/ssh_config" -N -o ExitOnForwardFailure=yes "$@" demo
 }
@@ -143,65 +120,64 @@ forward() {
 	has "$output" SSH_CONNECTION=
 	run in_machine grep -zE '^(LANG|LD_|LC_|DISPLAY|SSH_AUTH_SOCK)' "/proc/$pid/environ"
 	same "1 " "$status $output"
-	# shellcheck disable=SC2016 # expanded in the machine
 	same "$(in_machine id -u demo)" "$(in_machine awk '/^Uid:/ { print $2 }' "/proc/$pid/status")"
-	same sshd "$(in_machine sh -c "cat /proc/\$(awk '/^PPid:/ { print \$2 }' /proc/$pid/status)/comm" | sed 's/sshd-session/sshd/')"
-	# shellcheck disable=SC2016 # expanded in the machine
+	same sshd "$(there 'cat "/proc/$(awk "/^PPid:/ { print \$2 }" "/proc/$0/status")/comm"' "$pid" | sed 's/sshd-session/sshd/')"
 	same 1 "$(in_machine awk '/^NoNewPrivs:/ { print $2 }' "/proc/$pid/status")"
 }
 
 @test "only the right password of a demo user opens it" {
-	PASSWORD=wrong run ssh_demo demo
-	has "$output" "Permission denied (password)."
-	PASSWORD='' run ssh_demo demo
-	has "$output" "Permission denied (password)."
-	run ssh_demo -o PreferredAuthentications=publickey,keyboard-interactive,gssapi-with-mic,hostbased demo
+	PASS=wrong denied
+	PASS='' denied
+	denied -o PreferredAuthentications=publickey,keyboard-interactive,gssapi-with-mic,hostbased demo
 	has "$output" "Permission denied (password)."
 	in_machine useradd -M -d / -s /bin/sh "stranger$$"
-	printf 'stranger%s:%s\n' "$$" "$PASSWORD" | in_machine chpasswd
-	run ssh_demo "stranger$$@demo"
+	printf 'stranger%s:%s\n' "$$" "$PASS" | in_machine chpasswd
+	denied "stranger$$@demo"
 	in_machine userdel "stranger$$"
-	has "$output" "Permission denied (password)."
 	has "$(server_log)" "not allowed because none of user's groups are listed in AllowGroups"
 }
 
 @test "root is not let in, even with the right password" {
 	[ -z "${TEST_HERE-}" ] || ROOT=$(getent shadow root | cut -d: -f2)
-	printf 'root:%s\n' "$PASSWORD" | in_machine chpasswd
+	printf 'root:%s\n' "$PASS" | in_machine chpasswd
 	run ssh_demo root@demo
 	[ -z "${TEST_HERE-}" ] || usermod -p "$ROOT" root
 	has "$output" "Permission denied (password)."
 }
 
 @test "what the server's configuration promises is in force" {
-	in_machine sshd -T -f /etc/ssh/echo-shell/sshd_config | tr '[:upper:]' '[:lower:]' >"$dir/options"
+	in_machine sshd -T -f "$own/sshd_config" | tr '[:upper:]' '[:lower:]' >"$dir/options"
 	for option in "usepam no" "permitrootlogin no" "allowgroups echo-shell" "authenticationmethods password" \
 		"permitemptypasswords no" "pubkeyauthentication no" "permittunnel no" \
 		"kbdinteractiveauthentication no" "printmotd no" "printlastlog no" "compression no" "usedns no" \
-		"logingracetime 30" "maxauthtries 3" "maxstartups 100:30:300" "maxsessions 10" \
-		"clientaliveinterval 15" "clientalivecountmax 2" "loglevel verbose" "banner /etc/ssh/echo-shell/banner"; do
+		"logingracetime 30" "maxauthtries 3" "maxstartups 100:30:300" "maxsessions 5" \
+		"clientaliveinterval 15" "clientalivecountmax 2" "loglevel verbose" "banner $own/banner"; do
 		grep -qx "$option" "$dir/options" || has "$(cat "$dir/options")" "$option"
 	done
 	! grep -q ^persourcemaxstartups "$dir/options" || grep -qx "persourcemaxstartups 50" "$dir/options"
-	fails grep sntrup "$dir/options"
 	# 10.6 shows no line for a global "AuthorizedKeysFile none".
 	fails grep -E '^(subsystem|acceptenv|setenv|authorizedkeysfile .*/)' "$dir/options"
+	# The cryptography is sshd's own choice.
+	in_machine sshd -T -f /dev/null -h "$own/ssh_host_key" | tr '[:upper:]' '[:lower:]' |
+		grep -E '^(kexalgorithms|ciphers|macs|hostkeyalgorithms) ' >"$dir/defaults"
+	grep -E '^(kexalgorithms|ciphers|macs|hostkeyalgorithms) ' "$dir/options" | cmp - "$dir/defaults"
 }
 
-@test "several sessions over one connection each get their own echo" {
-	ssh_demo -M -S "$dir/control" -N demo 3>&- &
-	wait_for [ -S "$dir/control" ]
-	for i in 1 2 3; do
+@test "five sessions over one connection each get their own echo, a sixth is refused" {
+	masters 1
+	for i in 1 2 3 4 5; do
 		mkfifo "$dir/in$i"
-		ssh_demo -S "$dir/control" demo <>"$dir/in$i" >"$dir/out$i" &
+		ssh_demo -S "$dir/m1" demo <>"$dir/in$i" >"$dir/out$i" &
 	done
-	wait_for serving 3
-	for i in 1 2 3; do printf %s "$i" >"$dir/in$i"; done
-	for i in 1 2 3; do
+	wait_for serving 5
+	PASS=wrong denied -S "$dir/m1" demo # ssh then tries a connection of its own
+	has "$(server_log)" "no more sessions"
+	for i in 1 2 3 4 5; do printf %s "$i" >"$dir/in$i"; done
+	for i in 1 2 3 4 5; do
 		wait_for [ -s "$dir/out$i" ]
-		same "echo: '$i'"$'\r' "$(cat "$dir/out$i")"
+		same "$(answer "'$i'")" "$(cat "$dir/out$i")"
 	done
-	ssh_demo -q -S "$dir/control" -O exit demo
+	ssh_demo -q -S "$dir/m1" -O exit demo
 	wait_for serving 0
 }
 
@@ -210,7 +186,6 @@ forward() {
 	ssh_demo demo <>"$dir/in" &
 	ssh_demo -tt demo <>"$dir/in" &
 	wait_for serving 2
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'kill -KILL $(grep -lx ssh /proc/[0-9]*/comm | cut -d/ -f3)'
+	there 'kill -KILL $(grep -lx ssh /proc/[0-9]*/comm | cut -d/ -f3)'
 	wait_for nobody_home
 }

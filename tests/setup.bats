@@ -1,72 +1,66 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# setup.sh: what it puts on a machine, what it refuses, and taking it off again.
+# setup.sh and the server: what it installs, what it refuses, and removing it again.
 
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
 
-setup() {
-	machine_up
-	need_machine
-	dir=$work
-	: >"$dir/clients"
-}
-
-teardown() {
-	[ -z "$no_machine" ] || return 0
-	show_log
-	end_clients
-	machine_down
-}
-
-# Takes a part of the line that a refusal must have, and setup.sh's environment;
-# runs it, and sees that it is one line, and that nothing was done.
+# Run setup.sh in an environment, which it must refuse in one line that has $1, before it
+# changes anything.
 refuses() {
 	local line=$1
 
 	shift
 	tree >"$work/before"
 	run in_machine env "$@" ./setup.sh
-	tree >"$work/after"
 	same 1 "$status"
 	has "${lines[${#lines[@]} - 1]}" "setup.sh: $line"
 	same 1 "$(printf '%s\n' "$output" | grep -vc '^echo-shell: ')"
-	cmp "$work/before" "$work/after"
+	same_tree "$work/before"
+}
+
+stop_server() {
+	there 'if [ -d /run/systemd/system ]; then systemctl stop echo-shell; else kill "$(cat /run/echo-shell.pid)"; fi'
+	wait_for fails in_machine test -e /run/echo-shell.pid
 }
 
 @test "the server is up, and all that a newcomer needs is said" {
-	server_up
+	server_up PORT= # with the real trial login
 	cat "$work/said"
-	grep -qx "  log in     ssh -p 2022 demo@[a-z0-9.]* .*" "$work/said"
+	grep -qx "  log in     ssh -p $default_port demo@[a-z0-9.]* .*" "$work/said"
 	grep -qxE "  password   [a-hjkmnp-z2-9]{20} .*" "$work/said"
-	fingerprint=$(in_machine ssh-keygen -lf /etc/ssh/echo-shell/ssh_host_key)
-	grep -qx "  host key   $(echo "$fingerprint" | cut -d' ' -f2)" "$work/said"
+	grep -qx "  host key   $(in_machine ssh-keygen -lf "$own/ssh_host_key" | cut -d' ' -f2)" "$work/said"
 	grep -qx "  leave      Enter ~ \." "$work/said"
-	grep -qx "  take off   ./setup.sh uninstall" "$work/said"
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	grep -qx "  remove     ./setup.sh uninstall" "$work/said"
+	echoes
+	fails in_machine getent passwd echo-shell-probe
 	in_machine test -d /run/systemd/system ||
 		has "$(tail -n 1 "$work/said")" "after a reboot the server does not come back by itself"
+	run in_machine env SUDO_USER=joe ./setup.sh
+	has "$output" "  remove     sudo ./setup.sh uninstall"
 }
 
-@test "the password is kept nowhere but in shadow, and is in no process's arguments" {
+@test "passwords are kept nowhere but in shadow, and are in no process's arguments" {
 	: >"$work/mark"
-	mkdir "$work/bin"
 	for tool in chpasswd ssh useradd; do
-		cat >"$work/bin/$tool" <<-END
-			#!/bin/sh
-			cat /proc/[0-9]*/cmdline >>"$work/arguments"
-			exec $(command -v $tool) "\$@"
-		END
-		chmod 755 "$work/bin/$tool"
+		shim "$tool" "cat /proc/[0-9]*/cmdline >>'$work/arguments'"
 	done
-	PATH=$work/bin:$PATH server_up
-	[ -s "$work/arguments" ]
-	fails grep -qF "$PASSWORD" "$work/arguments"
-	written=$(in_machine find /etc /usr/local /var /run /root /tmp -type f -newer "$work/mark" \
-		! -path "$work/*" -exec grep -lF "$PASSWORD" {} +) || :
-	same "" "$written"
+	server_up "$shims"
+	first=$PASS
+	in_machine env "$shims" PASSWORD=one-of-ours ./setup.sh >"$work/said"
+	for PASS in "$first" one-of-ours; do
+		[ -s "$work/arguments" ]
+		fails grep -qF "$PASS" "$work/arguments"
+		same "" "$(in_machine find /etc /usr/local/bin /var/log /run /tmp -type f -newer "$work/mark" \
+			! -path "$work/*" -exec grep -lF "$PASS" {} + || :)"
+	done
+	fails grep -q one-of-ours "$work/said"
+	echoes # with the other one, from now on
 	has "$(in_machine getent shadow demo)" 'demo:$'
-	same 600 "$(in_machine stat -c %a /etc/ssh/echo-shell/ssh_host_key)"
+	same 600 "$(in_machine stat -c %a "$own/ssh_host_key")"
+	for bad in '' $'x\ty'; do
+		refuses "PASSWORD is empty or has a control character" PASSWORD="$bad"
+	done
 }
 
 @test "a second run changes nothing, restarts nothing, and says so" {
@@ -77,43 +71,51 @@ refuses() {
 	same 0 "$status"
 	has "$output" "nothing was changed or restarted"
 	fails has "$output" "  password "
-	tree >"$work/after"
-	cmp "$work/before" "$work/after"
+	same_tree "$work/before"
 	in_machine cat /run/echo-shell.pid | cmp - "$work/pid1"
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	echoes
 }
 
-@test "a second run starts a server that is down" {
+@test "a second run starts a server that is down, and puts back a file that was changed" {
 	server_up
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'if [ -d /run/systemd/system ]; then systemctl stop echo-shell; else kill "$(cat /run/echo-shell.pid)"; fi'
-	wait_for fails in_machine test -e /run/echo-shell.pid
+	stop_server
 	in_machine ./setup.sh
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	echoes
+	pid=$(in_machine cat /run/echo-shell.pid)
+	in_machine sh -c 'echo "# mine" >>"$0/banner"' "$own"
+	run in_machine ./setup.sh
+	has "$output" "echo-shell: updating $own/banner"
+	fails same "$pid" "$(in_machine cat /run/echo-shell.pid)"
+	fails in_machine grep mine "$own/banner"
 }
 
-@test "PORT=n takes another port, at the first run and later" {
-	PORT=2345 server_up
+@test "PORT=n takes another port, at the first run and later; one that is taken goes back" {
+	server_up PORT=2345
 	same 2345 "$port"
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	echoes
 	in_machine ./setup.sh
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	echoes
+	in_machine "$(command -v sshd)" -f /dev/null -h "$own/ssh_host_key" -p 2346 -o PidFile=/run/other.pid
+	wait_for in_machine test -s /run/other.pid
+	refuses "port 2346 is taken: choose another one" PORT=2346
+	echoes
+	there 'kill "$(cat /run/other.pid)"'
+	wait_for fails in_machine test -e /run/other.pid
 	in_machine env PORT=2346 ./setup.sh
 	port=2346
 	client_setup
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
+	echoes
 }
 
 @test "a port that is none or is taken is refused" {
 	for bad in 0 02022 65536 99999999 ssh -1 '2022 '; do
 		refuses "PORT=$bad is not a port" PORT="$bad"
 	done
-	mkdir -p "$work/sshd"
-	in_machine sh -c "mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N '' -f '$work/sshd/key'
-		/usr/sbin/sshd -f /dev/null -h '$work/sshd/key' -p 2022 -o PidFile='$work/sshd/pid'"
-	wait_for [ -s "$work/sshd/pid" ]
-	refuses "port 2022 is taken: choose another one"
-	in_machine kill "$(cat "$work/sshd/pid")"
+	ssh-keygen -q -t ed25519 -N '' -f "$work/key"
+	in_machine "$(command -v sshd)" -f /dev/null -h "$work/key" -p "$default_port" -o PidFile=/run/other.pid
+	wait_for in_machine test -s /run/other.pid
+	refuses "port $default_port is taken: choose another one"
+	there 'kill "$(cat /run/other.pid)"'
 }
 
 @test "an account demo that is not ours is refused" {
@@ -122,60 +124,175 @@ refuses() {
 	in_machine userdel demo
 }
 
-@test "being someone else than root is refused" {
-	in_machine useradd -M "stranger$$"
-	run in_machine setpriv --reuid="stranger$$" --clear-groups ./setup.sh
+@test "a group echo-shell that is not ours is refused, and one with members by every command" {
+	in_machine groupadd echo-shell
+	refuses "echo-shell was installed here by hand; to remove that: groupdel echo-shell"
+	in_machine groupdel echo-shell
+	in_machine ./setup.sh
+	in_machine useradd -M -d / "stranger$$"
+	in_machine usermod -aG echo-shell "stranger$$"
+	tree >"$work/before"
+	for command in '' uninstall; do
+		run in_machine ./setup.sh $command
+		same "1 setup.sh: group echo-shell has members that setup.sh did not make: stranger$$; take them out of it first (usermod -g, gpasswd -d)" "$status $output"
+	done
+	same_tree "$work/before"
 	in_machine userdel "stranger$$"
-	same "1 setup.sh: must be run as root: sudo ./setup.sh" "$status $output"
+}
+
+@test "being someone else than root is refused, with what to type" {
+	in_machine useradd -M "stranger$$"
+	run in_machine setpriv --reuid="stranger$$" --clear-groups ./setup.sh add-user ann bob
+	in_machine userdel "stranger$$"
+	same "1 setup.sh: must be run as root: sudo ./setup.sh add-user ann bob" "$status $output"
 }
 
 @test "missing programs are named where there is no apt-get" {
-	mkdir "$work/bin"
-	for tool in sh env dirname id grep sed cut cat rm mktemp getent awk mawk printf tail tr ssh ssh-keygen; do
-		ln -s "$(command -v "$tool")" "$work/bin/$tool"
-	done
-	refuses "missing here: cc make cmp" PATH="$work/bin"
+	rm "$work/project/echo-shell"
+	need_machine "hides the machine's programs"
+	tree >"$work/before"
+	# Here are all programs but those.
+	run in_machine unshare --mount sh -c 'mkdir /tmp/all && mount --bind /usr/bin /tmp/all && mount -t tmpfs tmpfs /usr/sbin &&
+		mkdir /tmp/bin && for name in $(ls /tmp/all); do ln -s "/tmp/all/$name" "/tmp/bin/$name"; done &&
+		rm -f /tmp/bin/ssh /tmp/bin/apt-get /tmp/bin/cc /tmp/bin/make && mount --bind /tmp/bin /usr/bin && exec ./setup.sh'
+	same 1 "$status"
+	has "$output" "setup.sh: missing here: sshd ssh useradd cc make; install them and run this again"
+	same_tree "$work/before"
 }
 
 @test "an sshd that refuses the configuration is refused" {
-	mkdir "$work/bin"
-	printf '#!/bin/sh\ncase $* in */config) set -- "$@" -o NoSuchOption=yes ;; esac\nexec %s "$@"\n' \
-		"$(command -v /usr/sbin/sshd)" >"$work/bin/sshd"
-	chmod 755 "$work/bin/sshd"
-	refuses "this sshd refuses the server's configuration: command-line" PATH="$work/bin:$PATH"
+	shim sshd 'case $* in */config) set -- "$@" -o NoSuchOption=yes ;; esac'
+	refuses "this sshd refuses the server's configuration: command-line" "$shims"
 	has "$output" "Bad configuration option: NoSuchOption"
+}
+
+@test "a build that fails says why, a full /tmp too, and nothing is changed" {
+	in_machine sed -i 's/^main(int/nonsense &/' echo-shell.c
+	refuses "cannot build: echo-shell.c:"
+	has "$output" "error: "
+	need_machine "mounts over the checkout and /tmp"
+	in_machine cp "$top/echo-shell.c" .
+	run in_machine unshare --mount sh -c 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec ./setup.sh'
+	same 1 "$status"
+	has "$output" "setup.sh: cannot build: "
+	has "$output" "Read-only file system"
+	run in_machine unshare --mount sh -c 'cp -a . /run/checkout; mount -t tmpfs -o nr_inodes=1 tmpfs /tmp; cd /; exec /run/checkout/setup.sh'
+	same 1 "$status"
+	has "$output" "setup.sh: cannot work in /tmp: "
 }
 
 @test "a system's sshd that is broken is not touched" {
 	in_machine cp -p /etc/ssh/sshd_config "$work/kept"
-	in_machine sh -c 'echo "NoSuchOption yes" >>/etc/ssh/sshd_config'
-	refuses "the system's sshd refuses its own configuration: "
+	there 'echo "NoSuchOption yes" >>/etc/ssh/sshd_config'
+	refuses "the system's sshd refuses its own configuration: /etc/ssh/sshd_config"
+	has "$output" "Bad configuration option: NoSuchOption; mend it first"
 	in_machine cp -p "$work/kept" /etc/ssh/sshd_config
-}
-
-@test "a system's sshd that does not read the lock is left as it was, without an account" {
-	in_machine cp -p /etc/ssh/sshd_config "$work/kept"
-	in_machine sed -i '/^Include/d' /etc/ssh/sshd_config
-	refuses "/etc/ssh/sshd_config does not hold demo to /etc/ssh/sshd_config.d/echo-shell.conf (denygroups echo-shell): put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match; all that this run did is undone"
-	in_machine cp -p "$work/kept" /etc/ssh/sshd_config
-	fails in_machine getent passwd demo
 }
 
 @test "a login that fails in the end leaves nothing" {
-	mkdir "$work/bin"
-	printf '#!/bin/sh\necho broken >&2; exit 255\n' >"$work/bin/ssh"
-	chmod 755 "$work/bin/ssh"
-	refuses "the server is up but demo cannot log in: broken; all that this run did is undone" PATH="$work/bin:$PATH"
+	shim ssh 'echo broken >&2; exit 255'
+	refuses "the server is up but a login (ssh -T) gets no echo: broken; " "$shims"
+	has "$output" "; all is as it was before"
 	fails in_machine getent passwd demo
 	fails in_machine getent group echo-shell
-	# shellcheck disable=SC2016 # expanded in the machine
-	fails in_machine sh -c 'kill -0 "$(cat /run/echo-shell.pid)"'
+	fails there 'kill -0 "$(cat /run/echo-shell.pid)"'
 }
 
 @test "a server that is fine but for terminals leaves nothing" {
-	in_machine sed -i 's/^	tty = raw_mode();/& if (tty) leave(0);/' echo-shell.c
-	refuses "the server is up but gives demo no terminal: "
+	in_machine sed -i 's/^	raw_mode();/& if (tty) leave(0);/' echo-shell.c
+	refuses "the server is up but a login (ssh -tt) gets no echo: "
 	fails in_machine getent passwd demo
+}
+
+@test "connections of another user to 127.0.0.1 do not make the trial login fail" {
+	server_up
+	client bash -c 'for ((i = 0; i < 60; i++)); do exec {fd}<>"/dev/tcp/127.0.0.1/$0"; done
+		: >"$1/connected"; exec sleep 1000' "$port" "$dir" &
+	wait_for [ -e "$dir/connected" ]
+	in_machine sh -c 'echo "# changed" >>"$0/banner"' "$own"
+	in_machine ./setup.sh
+}
+
+@test "an upgrade that does not work goes back to the server that ran" {
+	server_up
+	echo "echo-shell, as it was" >"$work/project/sshd_config.d/port-2022/banner"
+	in_machine ./setup.sh
+	tree >"$work/before"
+	rm "$work/project/sshd_config.d/port-2022/banner"
+	cp "$top/sshd_config.d/port-2022/banner" "$work/project/sshd_config.d/port-2022/"
+	shim ssh 'echo broken >&2; exit 255'
+	run in_machine env "$shims" PORT=2346 ./setup.sh
+	same 1 "$status"
+	same_tree "$work/before"
+	echoes
+	in_machine ./setup.sh status
+}
+
+@test "the administrator's file is read first, is in force at the next run, and is kept" {
+	server_up
+	tree >"$work/before"
+	in_machine ssh-keygen -q -t ecdsa -N '' -f "$own-other_key"
+	in_machine tee "$admin" >"$work/local" <<-END
+		HostKey $own-other_key
+		ListenAddress 127.0.0.1:2200
+		KexAlgorithms curve25519-sha256
+		Ciphers aes256-ctr
+		MaxAuthTries 1
+		Match User demo
+		    Banner none
+	END
+	in_machine ./setup.sh >"$work/said"
+	has "$(cat "$work/said")" "  log in     ssh -p 2200 demo@"
+	port=2200
+	client_setup
+	in_machine sh -c 'sed "s/^/* /" "$0"' "$own-other_key.pub" >>"$work/known_hosts"
+	echoes -c aes256-ctr -o HostKeyAlgorithms=ecdsa-sha2-nistp256 demo
+	echoes -o HostKeyAlgorithms=ssh-ed25519 demo
+	run ssh_demo -o LogLevel=INFO -c aes128-ctr demo
+	has "$output" "no matching cipher found"
+	PASS=wrong run ssh_demo -o LogLevel=INFO -o NumberOfPasswordPrompts=2 demo
+	has "$output" "Too many authentication failures"
+	in_machine ./setup.sh | grep "nothing was changed"
+	run in_machine ./setup.sh uninstall
+	has "$output" "kept $admin, which is yours"
+	in_machine cmp "$admin" "$work/local"
+	there 'echo NoSuch yes >"$0"' "$admin"
+	refuses "this sshd refuses the server's configuration: $admin"
+	has "$output" "Bad configuration option: NoSuch"
+}
+
+@test "HOST_KEY=file gives the server an identity, and is checked" {
+	in_machine ssh-keygen -q -t ecdsa -N '' -f "$work/key"
+	in_machine ssh-keygen -q -t ed25519 -N secret -f "$work/locked"
+	cp "$work/key" "$work/open"
+	chmod 644 "$work/open"
+	: >"$work/empty"
+	chmod 600 "$work/empty"
+	for case in "none|must be a file of root's" "open|must be a file of root's" \
+		"locked|is not a private key without a passphrase" "empty|is not a private key"; do
+		refuses "HOST_KEY=$work/${case%|*} ${case#*|}" HOST_KEY="$work/${case%|*}"
+	done
+	server_up HOST_KEY="$work/key"
+	in_machine cmp "$work/key" "$own/ssh_host_key"
+	echoes
+	in_machine ./setup.sh
+	in_machine cmp "$work/key" "$own/ssh_host_key"
+}
+
+@test "an earlier version's layout is brought over: record, socket, changed configuration" {
+	server_up
+	there 'cd "$0" && cksum banner echo-shell.conf sshd_config | sed "s| \([a-z]\)| $0/\1|" >installed
+		echo "user ~demo" >>installed; rm in-force; : >ssh_host_key.pub
+		echo "MaxAuthTries 2" >>sshd_config; echo "# an old one" >banner' "$own"
+	in_machine sed -i "s|^\([0-9]* [0-9]*\) $own/banner|$(in_machine cksum "$own/banner" | cut -d' ' -f1,2) $own/banner|" "$own/installed"
+	run in_machine ./setup.sh
+	same 0 "$status"
+	has "$output" "$own/sshd_config was changed here: it is kept as $own-sshd_config.saved; what it has of yours belongs in $admin"
+	fails has "$output" "banner was changed"
+	in_machine grep -qx "MaxAuthTries 2" "$own-sshd_config.saved"
+	fails in_machine test -e "$own/installed" -o -e "$own/ssh_host_key.pub"
+	echoes
+	in_machine ./setup.sh status
 }
 
 @test "what the unit leaves root of its powers is enough for a terminal, wherever the system is strict" {
@@ -184,131 +301,84 @@ refuses() {
 		tr 'A-Z ' 'a-z,' | sed 's/cap_/+/g')
 	has "$powers" "-all,+"
 	# systemd mounts ptys with mode 600, and Fedora has a shadow that is closed to root.
-	# shellcheck disable=SC2016 # expanded in the machine
 	in_machine unshare --mount sh -c 'mount -t tmpfs tmpfs /mnt && cp /etc/shadow /mnt && chmod 0 /mnt/shadow && mount --bind /mnt/shadow /etc/shadow &&
 		mount -t devpts -o newinstance,mode=600,ptmxmode=666 devpts /dev/pts &&
 		exec setpriv --bounding-set="$0" --no-new-privs "$@"' "$powers" \
-		"$(command -v sshd)" -D -e -f /etc/ssh/echo-shell/sshd_config -o Port=2044 -o PidFile=/run/powers.pid >"$work/powers" 2>&1 &
+		"$(command -v sshd)" -D -e -f "$own/sshd_config" -o Port=2044 -o PidFile=/run/powers.pid >"$work/powers" 2>&1 &
 	wait_for in_machine test -s /run/powers.pid
-	mkfifo "$dir/in"
-	client ssh -tt -F "$work/ssh_config" -p 2044 demo <>"$dir/in" >"$dir/out" 2>/dev/null 3>&- &
-	printf k >"$dir/in"
-	wait_for grep "echo: 'k'" "$dir/out" || cat "$work/powers"
-	in_machine kill "$(in_machine cat /run/powers.pid)"
-	grep -q "echo: 'k'" "$dir/out"
+	client tests/talk -t sizes -- ssh -tt -F "$work/ssh_config" -p 2044 demo </dev/null || {
+		cat "$work/powers"
+		return 1
+	}
+	there 'kill "$(cat /run/powers.pid)"'
 }
 
-# A stand-in for systemd, which runs in no namespace: it does for the two units what
-# setup.sh asks for, with a socket if there is one. The next start fails where /run/fail
-# is. As by a client that is there at every moment, a service that is stopped before its
-# socket is started again, and /run/again tells.
+# A stand-in for systemd, which runs in no namespace: it does for the unit what setup.sh
+# asks for.
 systemd_up() {
+	need_machine "takes systemd's place"
 	in_machine mkdir -p /run/systemd/system /etc/systemd/system
-	mkdir "$work/bin"
 	cat >"$work/bin/systemctl" <<-'END'
 		#!/bin/sh
 		[ "$1" != -q ] || shift
 		verb=$1
-		shift
-		for unit in "$@"; do
-			[ -e "/etc/systemd/system/$unit" ] || exit 1
-		done
+		eval "unit=/etc/systemd/system/\${$#}"
 		case "$verb $*" in
-		enable*) for unit in "$@"; do : >"/run/enabled.$unit"; done ;;
-		disable*) for unit in "$@"; do rm -f "/run/enabled.$unit"; done ;;
-		is-enabled*) [ -e "/run/enabled.$1" ] || exit 1 ;;
-		is-active*) [ -e /run/open ] || exit 1 ;;
-		stop*.socket) rm -f /run/open ;;
+		daemon-reload*) exit ;;
+		is-active*) exit 3 ;;
+		*) [ -e "$unit" ] || exit 1 ;;
 		esac
-		case "$verb $*" in
-		stop*.service*)
+		case $verb in
+		enable) : >/run/enabled ;;
+		disable) rm -f /run/enabled ;;
+		stop | restart)
 			if [ -e /run/main ]; then
 				main=$(cat /run/main)
 				kill "$main"
-				for _ in $(seq 200); do
-					! kill -0 "$main" 2>/dev/null || sleep 0.05 # its port is not free before
-				done
+				while kill -0 "$main" 2>/dev/null; do sleep 0.05; done # its port is not free before
 				rm /run/main
 			fi
-			[ -e /run/open ] || exit 0
-			: >/run/again
 			;;
-		start*)
-			[ ! -e /run/fail ] || { rm /run/fail; exit 1; }
-			$(sed -n 's/^ExecStartPre=//p' /etc/systemd/system/echo-shell.service) || exit 1
-			;;
-		*) exit 0 ;;
 		esac
-		set -- $(sed -n 's/^ExecStart=//p' /etc/systemd/system/echo-shell.service)
-		if [ -e /run/enabled.echo-shell.socket ]; then
-			: >/run/open
-			set -- tests/bench listen "$(sed -n 's/^ListenStream=0.0.0.0://p' /etc/systemd/system/echo-shell.socket)" -- "$@"
-		fi
-		"$@" >/run/log 2>&1 3>&- &
+		[ "$verb" = restart ] || exit 0
+		$(sed -n 's/^ExecStartPre=//p' "$unit") || exit 1
+		$(sed -n 's/^ExecStart=//p' "$unit") >/run/log 2>&1 3>&- &
 		echo $! >/run/main
 	END
 	chmod 755 "$work/bin/systemctl"
 }
 
-# Prints what listens on port 2022, whether the socket's unit is there and
-# enabled, and what a login gets.
-listening() {
-	# shellcheck disable=SC2016 # awk's
-	in_machine awk '$4 == "0A" && $2 ~ /:07E6$/ { print $2 }' /proc/net/tcp | tr '\n' ' '
-	in_machine sh -c 'ls /etc/systemd/system/echo-shell.socket /run/enabled.echo-shell.socket' 2>/dev/null | tr '\n' ' '
-	printf k | client ssh -F "$work/ssh_config" demo | tr -d '\r'
-}
-
-@test "a socket of systemd's is used, but for an administrator's ListenAddress; a failure goes back to what was" {
-	[ -z "${TEST_HERE-}" ] || skip "takes systemd's place: only in namespaces"
-	socket='/etc/systemd/system/echo-shell.socket /run/enabled.echo-shell.socket '
-	grep -qE "LISTEN_FDS|sd_listen_fds" "$(command -v sshd)" || socket= # this one takes none
+@test "with systemd, a unit is installed, started, enabled, restarted on a change, and removed" {
 	systemd_up
-	PATH=$work/bin:$PATH
-	server_up
-	all="00000000:07E6 ${socket}echo: 'k'"
-	same "$all" "$(listening)"
-	[ -n "$socket" ] || return 0
-	in_machine sed -i 's/^Port.*/&\nListenAddress 127.0.0.1/' /etc/ssh/echo-shell/sshd_config
-	in_machine ./setup.sh
-	same "0100007F:07E6 echo: 'k'" "$(listening)"
-	in_machine sed -i /^ListenAddress/d /etc/ssh/echo-shell/sshd_config
-	in_machine touch /run/fail
-	fails in_machine ./setup.sh
-	same "00000000:07E6 echo: 'k'" "$(listening)"
-	in_machine ./setup.sh
-	same "$all" "$(listening)"
-	# An administrator's mistake is found before it does harm.
-	in_machine cp /etc/ssh/echo-shell/sshd_config /run/good
-	in_machine sh -c 'echo NoSuch yes >>/etc/ssh/echo-shell/sshd_config'
-	fails in_machine ./setup.sh
-	same "$all" "$(listening)"
-	in_machine cp /run/good /etc/ssh/echo-shell/sshd_config
-	# A server that is down is started though its socket is open.
-	pid=$(in_machine cat /run/main)
-	in_machine kill "$pid"
-	wait_for fails in_machine kill -0 "$pid"
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'tests/bench listen 2022 -- sleep 100 >/dev/null 2>&1 3>&- & echo $! >/run/main'
-	# shellcheck disable=SC2016 # expanded anew each time
-	wait_for eval 'same "${all%echo:*}" "$(listening)"'
-	in_machine ./setup.sh
-	same "$all" "$(listening)"
-	in_machine ./setup.sh uninstall
-	same "" "$(listening)"
-	fails in_machine test -e /run/again
+	server_up "$shims"
+	echoes
+	there 'test -e /run/enabled -a -e /etc/systemd/system/echo-shell.service'
+	run in_machine env "$shims" ./setup.sh run
+	same "1 setup.sh: systemd runs here, and makes a service of the server: ./setup.sh" "$status $output"
+	in_machine env "$shims" PORT=2345 ./setup.sh
+	port=2345
+	client_setup
+	echoes
+	tree >"$work/before"
+	shim ssh 'echo broken >&2; exit 255'
+	run in_machine env "$shims" PORT=2346 ./setup.sh
+	same 1 "$status"
+	same_tree "$work/before"
+	echoes
+	in_machine env "$shims" ./setup.sh uninstall
+	fails there 'ls /run/enabled /run/main /etc/systemd/system/echo-shell.service'
 }
 
 @test "the system's sshd is reloaded, keeps demo out, and is for others what it was" {
 	[ -z "${TEST_HERE-}" ] || [ ! -e /run/sshd.pid ] || skip "this machine's own sshd runs"
 	in_machine useradd -M -d / -s /bin/sh "stranger$$"
 	printf 'stranger%s:known\n' "$$" | in_machine chpasswd
-	system_sshd_up -p 2200
+	system_sshd_up /run/sshd.pid -p 2200
 	before=$(in_machine cat /run/sshd.pid)
 	port=2200
 	client_setup
 	mkfifo "$work/in"
-	PASSWORD=known ssh_demo "stranger$$@demo" cat <>"$work/in" >"$work/out" &
+	PASS=known ssh_demo "stranger$$@demo" cat <>"$work/in" >"$work/out" &
 	echo 1 >"$work/in"
 	wait_for grep -qx 1 "$work/out"
 
@@ -318,27 +388,25 @@ listening() {
 	echo 2 >"$work/in"
 	wait_for grep -qx 2 "$work/out"
 
-	same "echo: 'hi'"$'\r' "$(printf hi | ssh_demo demo)"
-	run ssh_demo -p 2200 demo </dev/null
-	has "$output" "Permission denied"
+	echoes
+	denied -p 2200 demo
 	has "$(in_machine cat /run/system-sshd.log)" "not allowed because a group is listed in DenyGroups"
-	same hello "$(PASSWORD=known ssh_demo -p 2200 "stranger$$@demo" echo hello)"
+	same hello "$(PASS=known ssh_demo -p 2200 "stranger$$@demo" echo hello)"
 
 	in_machine ./setup.sh uninstall
 	echo 3 >"$work/in"
 	wait_for grep -qx 3 "$work/out"
-	# shellcheck disable=SC2016 # expanded in the machine
-	in_machine sh -c 'kill "$(cat /run/sshd.pid)"'
-	end_clients
+	there 'kill "$(cat /run/sshd.pid)"'
+	end_test
 	wait_for in_machine userdel "stranger$$"
 }
 
-# Prints how many processes here are sshd or the program.
+# Print how many processes here are sshd or the program.
 servers() {
-	in_machine sh -c 'cat /proc/[0-9]*/comm | grep -c -e ^sshd -e echo-shell || :'
+	there 'cat /proc/[0-9]*/comm | grep -c -e ^sshd -e echo-shell || :'
 }
 
-@test "uninstall ends the sessions and leaves the machine as it was" {
+@test "uninstall ends the sessions, leaves the machine as it was, and can be repeated" {
 	tree >"$work/before"
 	before=$(servers)
 	server_up
@@ -346,40 +414,51 @@ servers() {
 	ssh_demo demo <>"$work/in" &
 	wait_for serving 1
 	run in_machine ./setup.sh uninstall
-	same 0 "$status"
+	same "0 echo-shell: everything is removed" "$status ${lines[0]}"
+	same "echo-shell: the host key with it: who logged in here types ssh-keygen -R '[localhost]:$default_port'" "${lines[1]}"
 	serving 0
-	# shellcheck disable=SC2016 # expanded in the machine
 	wait_for eval 'same "$before" "$(servers)"'
-	tree >"$work/after"
-	diff "$work/before" "$work/after"
+	same_tree "$work/before"
 	run in_machine ./setup.sh uninstall
-	same "0 echo-shell: nothing to do: nothing that setup.sh put on is here" "$status $output"
-}
-
-@test "what an administrator changed since is kept: by a second run, and beside it by uninstall" {
-	server_up
-	in_machine sh -c 'echo "MaxAuthTries 2" >>/etc/ssh/echo-shell/sshd_config'
-	run in_machine ./setup.sh
-	same 0 "$status"
-	has "$output" "kept /etc/ssh/echo-shell/sshd_config"
-	in_machine grep -qx "MaxAuthTries 2" /etc/ssh/echo-shell/sshd_config
-	run in_machine ./setup.sh uninstall
-	same 0 "$status"
-	has "$output" "/etc/ssh/echo-shell/sshd_config.saved"
-	in_machine ./setup.sh
-	in_machine sh -c 'echo "MaxAuthTries 1" >>/etc/ssh/echo-shell/sshd_config'
-	run in_machine env PORT=2345 ./setup.sh
-	same 1 "$status"
-	has "$output" "setup.sh: /etc/ssh/echo-shell/sshd_config is kept and has Port 2022: change it there"
-	in_machine ./setup.sh uninstall
-	in_machine grep -qx "MaxAuthTries 1" /etc/ssh/echo-shell/sshd_config.saved~
-	in_machine grep -qx "MaxAuthTries 2" /etc/ssh/echo-shell/sshd_config.saved
-	in_machine rm -r /etc/ssh/echo-shell
+	same "0 echo-shell: nothing to do: nothing that setup.sh installed is here" "$status $output"
 }
 
 @test "an option that this sshd does not know is left out, one that it knows is live" {
 	in_machine sed -i '/^Port/i #? NoSuchOption yes\n#? MaxStartups 98' sshd_config.d/port-2022/sshd_config
 	server_up
-	in_machine grep -qx "#? NoSuchOption yes" /etc/ssh/echo-shell/sshd_config
-	in_machine grep -qx "MaxStartups 98" /etc/ssh/echo-shell/sshd_config
+	in_machine grep -qx "#? NoSuchOption yes" "$own/sshd_config"
+	in_machine grep -qx "MaxStartups 98" "$own/sshd_config"
+}
+
+@test "two at once: the second waits for ten seconds or is refused, and nothing is broken" {
+	shim useradd 'while [ ! -e "'"$work"'/go" ]; do sleep 0.1; done'
+	in_machine env "$shims" ./setup.sh >"$work/said" 2>&1 &
+	wait_for in_machine test -d "$own"
+	run in_machine ./setup.sh uninstall
+	same "1 setup.sh: another setup.sh is at work: wait until it has ended" "$status $output"
+	in_machine ./setup.sh add-user ann >"$work/added" &
+	: >"$work/go"
+	wait
+	grep -q '^ann:' "$work/added"
+	in_machine ./setup.sh status
+}
+
+@test "apt-get that is cut off leaves no sshd switched off for ever" {
+	need_machine "changes how the system's sshd starts"
+	there 'echo "echo-shell demo user" >/etc/ssh/sshd_not_to_be_run'
+	shim systemctl ':'
+	shim update-rc.d 'exit 0'
+	in_machine env "$shims" ./setup.sh
+	fails in_machine test -e /etc/ssh/sshd_not_to_be_run
+	there 'echo "of the administrator" >/etc/ssh/sshd_not_to_be_run'
+	in_machine env "$shims" ./setup.sh uninstall
+	in_machine test -e /etc/ssh/sshd_not_to_be_run
+}
+
+@test "make install puts one file where a packager says, and make uninstall removes it" {
+	in_machine make install DESTDIR="$work/dest" PREFIX=/usr
+	same "./usr/bin/echo-shell" "$(cd "$work/dest" && find . -type f)"
+	same 755 "$(stat -c %a "$work/dest/usr/bin/echo-shell")"
+	in_machine make uninstall DESTDIR="$work/dest" PREFIX=/usr
+	same "" "$(cd "$work/dest" && find . -type f)"
 }
