@@ -99,7 +99,7 @@ ends() {
 
 @test "run: on a read-only root with a tmpfs on /run and /tmp, without a compiler; else it says what it needs" {
 	in_machine env PASSWORD=known ./setup.sh
-	there 'kill "$(cat /run/echo-shell.pid)"; rm -f echo-shell.c.o'
+	there 'kill "$(cat /run/echo-shell.pid)"'
 	wait_for fails in_machine test -e /run/echo-shell.pid
 	first='for dir in /etc /usr/local/bin /var/log .; do mount --bind $dir $dir && mount -o remount,bind,ro $dir; done
 		mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /usr/lib/gcc && cd "$PWD"'
