@@ -4,24 +4,23 @@
  * 2's repr() writes them, CR LF. sshd runs it as ForceCommand and login shell.
  */
 #define _GNU_SOURCE /* strerrordesc_np() */
-#include <assert.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
-#ifndef NO_SANDBOX /* for sanitizers, which make system calls of their own */
-#include <link.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#endif
 
 #ifdef __GLIBC_PREREQ
 #if __GLIBC_PREREQ(2, 32)
@@ -32,17 +31,13 @@
 #define NAME "echo-shell"
 #define HEAD "echo: "
 #define TAIL "\r\n"
-#define CTRL_D 4
 #define CHUNK 65536 /* the most that one read() takes */
 
 static unsigned char chunk[CHUNK];
-static char line[4 * CHUNK + 256]; /* a repr, and what stands around it */
+static char line[4 * CHUNK + 256]; /* the longest repr, and what stands around it */
 static struct termios cooked;      /* the terminal as we found it */
 static int tty;                    /* stdin is a terminal */
 static int local;                  /* ... at which somebody ran us by hand */
-
-static_assert(sizeof(line) >= sizeof(HEAD) + 4 * CHUNK + 2 + sizeof(TAIL),
-    "the longest answer must fit");
 
 /* How a byte is written: the first size[byte] characters of text[byte]. */
 static char text[256][4];
@@ -163,20 +158,10 @@ names_this_program(const char *command)
 }
 
 /*
- * Return whether a person, and not sshd, started us at this terminal: outside
- * SSH, or as the foreground job of a shell. What sshd starts is no such job: its
- * process group is that of the session leader.
- */
-static int
-by_hand(void)
-{
-	return getenv("SSH_CONNECTION") == NULL ||
-	    (tcgetpgrp(STDIN_FILENO) == getpgrp() && getpgrp() != getsid(0));
-}
-
-/*
- * Put stdin in raw mode if it is a terminal. What was typed already is kept
- * (never TCSAFLUSH). By hand, say how to leave, and leave on the usual signals.
+ * Put stdin in raw mode if it is a terminal. What was typed already is kept (never
+ * TCSAFLUSH). We were run by hand outside SSH, or if we are the foreground job of a
+ * shell: what sshd starts is in the process group of the session leader. By hand,
+ * say how to leave, and leave on the usual signals.
  */
 static void
 raw_mode(void)
@@ -191,7 +176,8 @@ raw_mode(void)
 		err(1, "standard input");
 	}
 	tty = 1;
-	local = by_hand();
+	local = getenv("SSH_CONNECTION") == NULL ||
+	    (tcgetpgrp(STDIN_FILENO) == getpgrp() && getpgrp() != getsid(0));
 	if (local) {
 		warnx("Ctrl-D leaves");
 		for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
@@ -212,7 +198,7 @@ raw_mode(void)
 static void
 sandbox(void)
 {
-#ifndef NO_SANDBOX
+#ifndef NO_SANDBOX /* for sanitizers, which make system calls of their own */
 #define FIELD(f) offsetof(struct seccomp_data, f)
 #define FD (FIELD(args[0]) + 4 * (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__))
 #define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
@@ -263,7 +249,7 @@ serve(void)
 		char *const end = stpcpy(start + repr(start, chunk, (size_t)n), TAIL);
 		if (write_all(STDOUT_FILENO, line, (size_t)(end - line)) == -1)
 			fail("standard output");
-	} while (!(local && n == 1 && chunk[0] == CTRL_D));
+	} while (!(local && n == 1 && chunk[0] == 4 /* Ctrl-D */));
 	leave(0);
 }
 

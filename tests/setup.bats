@@ -171,7 +171,7 @@ stop_server() {
 	refuses "cannot build: echo-shell.c:"
 	has "$output" "error: "
 	need_machine "mounts over the checkout and /tmp"
-	in_machine cp "$top/echo-shell.c" .
+	cp "$top/echo-shell.c" "$work/project/"
 	run in_machine unshare --mount sh -c 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec ./setup.sh'
 	same 1 "$status"
 	has "$output" "setup.sh: cannot build: "
