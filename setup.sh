@@ -16,10 +16,9 @@
 #
 #   In the environment: PORT=n, HOST_KEY=file, PASSWORD=word (demo's)
 #
-# Every command is a row of steps in a safe order. A step does nothing where it was
-# taken already: the same command completes what was cut off, and uninstall works
-# from any state. Nothing is remembered that the system does not keep itself; ours
-# is what has our names.
+# Each command is a row of steps in a safe order. A step that was taken before does
+# nothing, so the same command completes what was cut off, and uninstall works from
+# any state. Nothing is recorded: what has our names is ours.
 
 set -euf
 umask 022
@@ -35,7 +34,7 @@ comment='echo-shell demo user' # of each account that we make
 probe=echo-shell-probe         # the account of the trial login
 own=/etc/ssh/echo-shell        # exists as long as anything of ours does
 in_force=$own/in-force         # exists while every sshd has read our files
-admin=$own-local.conf          # the administrator's, which we never write
+admin=$own-local.conf          # the administrator's; never written
 program=/usr/local/bin/echo-shell
 lock=/etc/ssh/sshd_config.d/echo-shell.conf
 unit=/etc/systemd/system/echo-shell.service
@@ -57,7 +56,7 @@ made=       # the accounts that this run made
 
 # --- how a run ends ---------------------------------------------------------
 
-# Print text, with "?" for what is not printable: others may have written it.
+# Print text. Others may have written parts of it: print "?" for control characters.
 say() {
 	printf '%s\n' "$*" | tr -c '[:print:]\n' '?' 2>/dev/null || die "cannot write to standard output"
 }
@@ -70,13 +69,13 @@ die() {
 	exit 1
 }
 
-# Print the last line of a file of messages that says why. sshd ends its own with CR LF.
+# Print the last line of a file of messages that says why, without sshd's CR.
 last_line() {
 	grep -v ': terminating, ' "$1" | tail -n 1 | tr -d '\r'
 }
 
-# Run a command quietly. Where it fails, end the run and say what it was for; while
-# going back, remember that and go on.
+# Run a command quietly. If it fails, end the run with what it was for, or, while going
+# back, note that and go on.
 try() {
 	what=$1
 	shift
@@ -86,7 +85,7 @@ try() {
 	left="$left, but $what"
 }
 
-# Go back if the run failed, and clean up. It is the EXIT trap.
+# Go back if the run failed, and clean up. This is the EXIT trap.
 finish() {
 	trap - EXIT
 	trap '' HUP INT QUIT PIPE TERM # a second Ctrl-C must not stop this
@@ -104,8 +103,8 @@ finish() {
 	exit "$1"
 }
 
-# Let only one setup.sh change something at a time, where there is a flock. The file
-# is for root alone, or a user could hold it.
+# Wait for another setup.sh, where there is a flock. Only root may open the file, or a
+# user could hold the lock.
 take_turn() {
 	command -v flock >/dev/null || return 0
 	(umask 077 && : >>/run/echo-shell.lock) 2>/dev/null ||
@@ -130,8 +129,8 @@ wait_for() {
 	done
 }
 
-# Print "PID PARENT NAME" for each process of this machine, and not of a container on
-# it, whose real, effective and saved user id is the one given.
+# Print "PID PARENT NAME" for each process whose real, effective and saved user id is
+# the one given. Leave out those in containers.
 processes() {
 	(set +f && cat /proc/[0-9]*/status 2>/dev/null) | awk -v "uid=$1" '
 		function flush() { if (ours) print pid, parent, name; ours = 0 }
@@ -143,8 +142,8 @@ processes() {
 		END { flush() }'
 }
 
-# Return whether a process listens on a TCP port, or on any. Without a process:
-# whether anyone does.
+# Return whether process $1 listens on TCP port $2. Empty, $1 stands for any process and
+# $2 for any port.
 listens() {
 	sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
 		awk -v port="${2:+$(printf ':%04X' "$2")}\$" \
@@ -153,10 +152,10 @@ listens() {
 	[ -n "$sockets" ] && { [ -z "$1" ] || ls -l "/proc/$1/fd" 2>/dev/null | grep -qF "$sockets"; }
 }
 
-# Print "PID FILE" for each sshd of root's that listens. FILE is the configuration
-# that its title names, - for the default one, ? where the title is cut off. A session
-# of root's may listen too, for a forwarding: its title has an @. So may, for a moment,
-# a child that is about to become a session.
+# Print "PID FILE" for each listening sshd of root's. FILE is the configuration that
+# its title names, - for the default one, ? if the title is cut off. A session of root's
+# (with an @ in its title) may listen too, for a forwarding; so may a listener's child
+# that is about to become a session.
 listeners() {
 	processes 0 | while read -r pid parent name; do
 		[ "$name" != sshd ] || ! listens "$pid" '' ||
@@ -182,8 +181,8 @@ server_pid() {
 
 # --- packages ---------------------------------------------------------------
 
-# Install packages, given as program:package, whose programs are missing. A machine
-# that had no sshd is left with none running or enabled.
+# Install the packages of program:package pairs whose programs are missing. If sshd is
+# among them, it is left disabled and not running.
 install_packages() {
 	missing=
 	for pair; do
@@ -198,24 +197,17 @@ install_packages() {
 		back=keep_sshd_off
 	fi
 	step "installing$wanted"
+	export DEBIAN_FRONTEND=noninteractive
 	# A repository that does not answer need not be the one that has them.
-	apt_get update || step "not all package lists are new: $(last_line "$work/output")"
+	apt-get -qq update 9>&- || step "not all package lists are new"
 	# shellcheck disable=SC2086 # a list of words
-	apt_get install --no-install-recommends $wanted || die "cannot install$wanted: $(last_line "$work/output")"
+	apt-get -qq -y --no-install-recommends install $wanted 9>&- || die "cannot install$wanted: apt-get says above why"
 	keep_sshd_off
 	back=
 	wanted=
 }
 
-# Run apt-get, and print a dot for each package that it gets or sets up.
-apt_get() {
-	{ DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" 2>&1 9>&- && echo succeeded; } |
-		tee "$work/output" | awk '/^(Get:|Setting up)/ { printf "."; fflush() } END { print "" }'
-	grep -qx succeeded "$work/output"
-}
-
-# Switch the distribution's sshd off, if it was we who installed it, in this run or in
-# one that was cut off.
+# Disable the distribution's sshd if this run, or one that was cut off, installed it.
 keep_sshd_off() {
 	grep -qsxF "$comment" "$no_start" || return 0
 	if have sshd && have systemctl; then
@@ -228,8 +220,8 @@ keep_sshd_off() {
 
 # --- our files --------------------------------------------------------------
 
-# Write the new files, as they are to be on this machine, to a tree in $work: with its
-# port, its sshd, and each "#?" line live if this sshd knows the option.
+# Write the files as they are to be on this machine to a tree in $work: with its port
+# and its sshd, and without "#?" before each option that this sshd knows.
 render_all() {
 	new=$work/new
 	mkdir -p "$new$own" "$new${lock%/*}" "$new${unit%/*}" "$new${program%/*}"
@@ -262,11 +254,11 @@ render() {
 
 need_etc() { [ -w /etc ] || die "cannot write to /etc: run ./setup.sh when the image is made"; }
 
-# Return whether a file is as a tree has it.
+# Return whether a file is as in a tree.
 same() { { [ ! -e "$1$2" ] && [ ! -e "$2" ]; } || cmp -s "$1$2" "$2"; }
 
-# Put a file in place as a tree has it, whole or not at all; remove what it has not.
-# The program is read anew for each session. All else is in force once sshd has read it.
+# Put a file in place as it is in a tree, whole or not at all; remove it if the tree has
+# none. sshd must read all of them anew but the program.
 put() {
 	! same "$1" "$2" || return 0
 	if [ -n "$back" ] && [ -z "$going_back" ]; then
@@ -299,8 +291,8 @@ put_all() {
 	done
 }
 
-# Remove the accounts that this run made. If it changed files, put the old ones back in
-# place and in force. Uninstalling is the same, with all accounts and no old files.
+# Remove the accounts that this run made. If it changed files, put the old ones back and
+# have them read. Uninstalling is the same, with all accounts and no old files.
 go_back() {
 	for user in $made; do
 		remove_account "$user"
@@ -322,7 +314,7 @@ go_back() {
 }
 
 # Bring over what an earlier version left: configuration that was changed in place, and
-# a systemd socket. Its files that are no longer ours go with the others: see put.
+# a systemd socket. put removes the files that only it had.
 bring_over() {
 	[ -e "$old_record" ] || return 0
 	for file in "$own/sshd_config" "$own/echo-shell.conf" "$own/banner"; do
@@ -335,8 +327,8 @@ bring_over() {
 
 # --- the system's sshd ------------------------------------------------------
 
-# Run sshd with a configuration file, or - for the default one, and options. It has ten
-# seconds: the file is somebody else's.
+# Run sshd with a configuration file, - for the default one, and options. The file is
+# somebody else's (it may be a FIFO): give up after ten seconds.
 sshd_with() {
 	config=$1
 	shift
@@ -344,20 +336,19 @@ sshd_with() {
 	timeout -s KILL 10 "$sshd" "$@"
 }
 
-# Find sshd. Set $ran to the pid of our own, if it runs, and $configs to the files that
-# the lock must hold in: that of each other sshd that listens, and last the default one.
+# Find sshd. Set $ran to the pid of our server, if it runs, and $configs to the files in
+# which the lock must hold: that of each other listening sshd, and last the default one.
 find_sshd() {
 	sshd=$(command -v sshd) || die "sshd is missing: install openssh-server"
 	# sshd -t and -T want the empty directory that its service makes.
 	empty=$("$sshd" -t 2>&1 | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
 	[ -z "$empty" ] || mkdir -p "$empty" || die "cannot make $empty, which sshd wants"
-	seen=$(listeners)
-	ran=$(echo "$seen" | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p")
-	configs=$(echo "$seen" | awk -v "own=$own/sshd_config" '$2 != own && !done[$2]++ { print $2 } END { print "-" }')
+	ran=$(server_pid) || :
+	configs=$(other_listeners | awk '!done[$2]++ { print $2 } END { print "-" }')
 	case $configs in *'?'*) die "an sshd that listens hides its arguments: start it from an environment that is not empty" ;; esac
 }
 
-# Print what these hold for no one in particular, root, an ordinary user, a stranger.
+# Print what these hold for nobody in particular, root, an ordinary user and a stranger.
 system_view() {
 	ordinary=$(getent passwd | awk -F : '$3 >= 1000 && $3 <= 60000 { print $1; exit }')
 	for config in $configs; do
@@ -368,11 +359,11 @@ system_view() {
 	done
 }
 
-# Have each sshd but ours read its configuration again, unless that has an error by now.
-# Open sessions stay open. It is "systemctl reload", also without systemd.
+# Have each sshd but ours read its configuration again, unless it has an error by now.
+# Sessions stay open. This is "systemctl reload ssh", also without systemd.
 reload_system_sshd() {
-	# Where systemd holds the socket, a HUP ends sshd, which cannot bind it again.
-	# Stopped, the next connection starts it; sessions go on.
+	# With ssh.socket, a HUP ends sshd: it cannot bind the socket again. Stop it, and the
+	# next connection starts it. Sessions go on.
 	! systemd_runs || ! systemctl -q is-active ssh.socket || try "reload ssh" systemctl stop ssh.service
 	other_listeners | while read -r pid config; do
 		if sshd_with "$config" -t 2>/dev/null; then
@@ -383,20 +374,19 @@ reload_system_sshd() {
 	done
 }
 
-# Print the options of a file of ours, or of "sshd -T", in one form: keywords in small
-# letters, as sshd wrote them before 10.6.
+# Print the options of one of our files, or of "sshd -T", with keywords in lower case, as
+# sshd printed them before 10.6.
 options() {
 	awk '/^\t?[A-Za-z]/ { keyword = tolower($1); sub(/^\t?[^ ]+/, ""); print keyword $0 }' "$1"
 }
 
-# Have each sshd show that it holds an account to every line of the lock; end the run
-# where one does not.
+# End the run unless each sshd shows that it holds an account to every line of the lock.
 prove_lock() {
 	for config in $configs; do
 		sshd_with "$config" -T -ddd -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/shown" 2>"$work/trace" ||
 			die "sshd refuses its configuration ${config#-}: $(last_line "$work/trace")"
 		options "$work/shown" >"$work/held"
-		# DenyGroups may have more than our line; any other keyword must have it alone.
+		# Only DenyGroups may have other values beside ours.
 		loose=$(awk 'NR == FNR { lock[$0]; keyword[$1]; next } $0 in lock { delete lock[$0]; next }
 			$1 in keyword && $1 != "denygroups" { lock[$0] }
 			END { for (line in lock) { print line; exit } }' "$work/lock" "$work/held")
@@ -407,9 +397,9 @@ prove_lock() {
 	done
 }
 
-# The same for all addresses: sshd was asked for one. No Match may stand around the
-# Include of the lock, in whichever file; nor one for some addresses before the lock,
-# unless the lock is DenyGroups, which adds up.
+# End the run if the lock may not hold for some clients: sshd was asked about one address.
+# No Match may contain the Include of the lock, or the Include of a file that has it. No
+# Match on the client may come before the lock, but for DenyGroups, which adds up.
 prove_place() {
 	file=$lock
 	while place=$(awk -v "end=: including $file" '{ sub(/\r$/, "") }
@@ -430,7 +420,8 @@ prove_place() {
 	[ -z "$match" ] || die "'Match $match' comes before $lock and wins for some clients: move it behind the Include"
 }
 
-# Prove the lock for each account, and that for all others nothing changes; have it read.
+# Prove that the lock holds for each account and changes nothing for anybody else. Then
+# reload the system's sshd.
 prove_and_reload() {
 	for user in $(our_users); do
 		prove_lock "$user"
@@ -440,11 +431,11 @@ prove_and_reload() {
 		cmp -s "$work/before" "$work/after" || die "with $lock the system's sshd would not be what it was for all others"
 	fi
 	[ ! -e "$in_force" ] || return 0
-	try "write to the disk" sync # before there is a password to lock out
+	try "write to the disk" sync # the lock must outlive a power cut if a password does
 	reload_system_sshd
 }
 
-# Print the line that keeps an account out of the sshd that was asked last.
+# Print the line that keeps an account out of the sshd that was asked last, if there is one.
 kept_out() {
 	for keyword in AllowUsers AllowGroups; do
 		patterns=$(awk -v "keyword=$keyword" '$1 == tolower(keyword) { print $2 }' "$work/held")
@@ -470,16 +461,14 @@ our_users() {
 
 is_ours() { [ -n "$(our_users "$1")" ]; }
 
-# Return whether an account has a password, which then is known to somebody. An account
-# that was only made has a "!" or two.
+# Return whether an account has a password. A new account has one "!" or two instead.
 has_password() {
 	hash=$(getent shadow "$1" | cut -d : -f 2)
 	[ ${#hash} -gt 2 ]
 }
 
-# Make an account that cannot log in yet. Its home exists, or sshd would say in the
-# session that it does not; its shell is not in /etc/shells, so that other services
-# which look there (FTP, chsh) refuse it.
+# Make an account that cannot log in yet. Its home is /, since sshd tells the session of
+# one that does not exist. Its shell is not in /etc/shells, so that FTP and chsh refuse it.
 make_account() {
 	! is_ours "$1" || return 0
 	made="$made $1"
@@ -492,8 +481,8 @@ random_password() {
 	tr -dc 'abcdefghjkmnpqrstuvwxyz23456789' </dev/urandom | dd bs=1 count=20 2>/dev/null
 }
 
-# Set passwords, given as name:password, all at once and never as a program's arguments.
-# Those "random" need no slow hash, for which each login would wait.
+# Set passwords, given as name:password, all at once. A random one needs no slow hash:
+# each login would wait for it. printf is a builtin: nothing shows in the process list.
 set_passwords() {
 	need_etc
 	quick=
@@ -504,7 +493,7 @@ set_passwords() {
 		die "cannot set the password of ${1%%:*}: $(last_line "$work/output")"
 }
 
-# Remove an account of ours: no new login first, then its sessions, then itself.
+# Remove an account of ours. First lock it, or it could log in while its sessions end.
 remove_account() {
 	is_ours "$1" || return 0
 	try "lock the account $1" usermod -p '!' "$1"
@@ -512,15 +501,15 @@ remove_account() {
 	try "remove the account $1" userdel "$1"
 }
 
-# Kill every process of a user. Return whether there was none.
+# Kill every process of a user. Succeed if there was none.
 no_processes() {
 	pids=$(processes "$1" | cut -d ' ' -f 1)
 	# shellcheck disable=SC2086 # words
 	[ -z "$pids" ] || { kill -KILL $pids; false; }
 }
 
-# Refuse to go on if our group has accounts that are not ours: the lock shuts them out
-# of the system's sshd, and without it they would be open for more than an echo.
+# End the run if our group has members that we did not make: the lock would shut them out
+# of the system's sshd.
 refuse_strangers() {
 	strangers=$({ getent group "$group"; getent passwd; } |
 		awk -F : -v "comment=$comment" -v "shell=$program" '
@@ -534,7 +523,7 @@ refuse_strangers() {
 
 # --- the dedicated server ---------------------------------------------------
 
-# Become sshd with the server's configuration, in the environment that the unit gives it.
+# Become the server's sshd, in the environment that the unit gives it.
 become_server() {
 	unset PASSWORD
 	# shellcheck disable=SC2046 # words
@@ -573,8 +562,7 @@ reason() {
 	echo "$(last_line "$1")${log:+; $log}"
 }
 
-# Run ssh for the probe, as anyone would. From an address of its own: another user of
-# this machine could take up all the places that sshd has for one.
+# Log in as the probe with ssh.
 ssh_probe() {
 	# shellcheck disable=SC2086 # an option or none
 	ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$own/askpass SSH_ASKPASS_REQUIRE=force \
@@ -585,7 +573,9 @@ ssh_probe() {
 		"$@" "$probe@$address" >"$work/answer$1" 2>"$work/errors"
 }
 
-# Log in as the probe, without and with a terminal. Each must get its echo.
+# Log in as the probe, without and with a terminal. End the run unless both get their
+# echo. The source address is a random one: from 127.0.0.1 another user of this machine
+# could fill the places that sshd has for one address.
 trial_login() {
 	# shellcheck disable=SC2016 # askpass expands it
 	printf '#!/bin/sh\nprintf "%%s\\n" "$ECHO_SHELL_PASSWORD"\n' >"$new$own/askpass"
@@ -612,7 +602,7 @@ trial_login() {
 	try "remove $own/askpass" rm -f "$own/askpass"
 }
 
-# Return whether the trial login has its answer, or is over.
+# Return whether the trial login has its answer or has ended.
 answered() {
 	grep -qs "echo: 'setup'" "$work/answer$tty" || ! kill -0 "$ssh" 2>/dev/null
 }
@@ -626,7 +616,7 @@ find_way() {
 	port=$(sed -n '/^Port /{s///p;q;}' "$own/sshd_config" 2>/dev/null) || :
 }
 
-# Refuse to touch what was installed by hand.
+# End the run if echo-shell was installed by hand, or something has our names.
 refuse_by_hand() {
 	[ ! -d "$own" ] || return 0
 	hand=
@@ -637,7 +627,7 @@ refuse_by_hand() {
 	[ -z "$hand" ] || die "echo-shell was installed here by hand; to remove that:${hand%;}"
 }
 
-# Check what would stop the server alone, before anything is changed.
+# End the run for what would stop the server, but not the drop-in.
 check_server() {
 	! grep -qs ForceCommand "$lock" ||
 		die "the drop-in is here, and the server keeps its users out of that sshd: $me uninstall first"
@@ -675,8 +665,8 @@ addresses() {
 	awk 'tolower($1) == "listenaddress" { print $2 }' "$work/shown" | sort -r
 }
 
-# Have sshd check the server's configuration and the administrator's; see that the ports
-# are free, or ours. Set $address and $port to where the server is reached from here.
+# End the run unless sshd takes the server's and the administrator's configuration and the
+# ports are free or ours. Set $address and $port to where the server is reached from here.
 check_config() {
 	sed "s|$own/|$new$own/|" "$new$own/sshd_config" >"$work/config"
 	"$sshd" -T -f "$work/config" >"$work/shown" 2>"$work/output" ||
@@ -689,8 +679,8 @@ check_config() {
 	address=$(echo "${address%:*}" | sed 's/[][]//g; s/^0\.0\.0\.0$/127.0.0.1/; s/^::$/::1/')
 }
 
-# Do what both ways of installing do first: refuse what cannot go well, get what is
-# missing, build, and put our files in place.
+# Do what both ways of installing start with: check, get what is missing, build, and put
+# our files in place.
 prepare() {
 	refuse_strangers
 	keep_sshd_off
@@ -724,16 +714,17 @@ install_server() {
 	prove_and_reload
 	if [ -n "$start" ]; then
 		step "starting the server on port $port"
-		changed="$changed " # goes back, if not to other files, then to what ran
+		changed="$changed " # not empty: going back starts the server that ran
 		start_server >"$work/output" 2>&1 || die "the server does not start: $(reason "$work/output")"
 	fi
 	! is_ours "$probe" || trial_login
 	{ [ -e "$in_force" ] && [ -z "$start" ]; } || try "write $in_force" touch "$in_force"
 
-	# What has a hash is known to somebody: the password is printed before it is set.
+	# Print the password before it is set: one that was set is known to somebody.
 	password=
 	[ -n "${PASSWORD-}" ] || has_password demo || password=$(random_password)
-	[ -n "$changed$made$password" ] || step "nothing to do: all is there and runs; nothing was changed or restarted"
+	[ -n "$changed$made$password" ] || [ "$command" = run ] ||
+		step "nothing to do: all is there and runs; nothing was changed or restarted"
 	say "
   log in     ssh -p $port demo@$address    (from elsewhere: this machine's name)${password:+
   password   $password    (kept nowhere: note it now; 'passwd demo' changes it)}
@@ -770,8 +761,8 @@ install_drop_in() {
   remove     $me uninstall"
 }
 
-# Refuse names and passwords, given as name:password, that useradd and chpasswd would
-# take, to our harm.
+# End the run for names and passwords, given as name:password, that useradd and chpasswd
+# would take but this script or a login would not.
 check_users() {
 	number=0
 	names=' '
@@ -859,13 +850,13 @@ remove_users() {
 	done
 }
 
-# Print a line of the status; with a third word, one that is not well.
+# Print a line of the status. A third word says that not all is well.
 line() {
 	say "$(printf '  %-10s %s' "$1" "$2")"
 	well=${3-$well}
 }
 
-# Print what is here and who is on; fail where something is not well.
+# Print what is here and who is on. Fail if something is wrong.
 status() {
 	[ -d "$own" ] || die "nothing of echo-shell is here: $me or $me drop-in installs it"
 	find_way
