@@ -118,7 +118,7 @@ sandboxed() {
 	grep -q '^Seccomp:.2' "/proc/$1/status"
 }
 
-@test "O_NONBLOCK is cleared, and others of the account cannot read its memory" {
+@test "O_NONBLOCK is cleared" {
 	mkfifo "$dir/in" "$dir/out"
 	exec 7<>"$dir/in" 8<>"$dir/out"
 	perl -e 'use Fcntl; fcntl($_, F_SETFL, fcntl($_, F_GETFL, 0) | O_NONBLOCK) for STDIN, STDOUT;
@@ -131,7 +131,6 @@ sandboxed() {
 	printf x >&7
 	read -r -u 8 came
 	same "$(answer "'x'")" "$came"
-	same 0 "$(stat -c %u "/proc/$!/mem")" # root's: it is not dumpable
 	kill "$!"
 }
 

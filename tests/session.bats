@@ -123,6 +123,7 @@ forward() {
 	same "$(in_machine id -u demo)" "$(in_machine awk '/^Uid:/ { print $2 }' "/proc/$pid/status")"
 	same sshd "$(there 'cat "/proc/$(awk "/^PPid:/ { print \$2 }" "/proc/$0/status")/comm"' "$pid" | sed 's/sshd-session/sshd/')"
 	same 1 "$(in_machine awk '/^NoNewPrivs:/ { print $2 }' "/proc/$pid/status")"
+	same 0 "$(in_machine stat -c %u "/proc/$pid/mem")" # root's: other sessions cannot open it
 }
 
 @test "only the right password of a demo user opens it" {
@@ -146,7 +147,7 @@ forward() {
 }
 
 @test "what the server's configuration promises is in force" {
-	in_machine sshd -T -f "$own/sshd_config" | tr '[:upper:]' '[:lower:]' >"$dir/options"
+	in_machine sshd -T -f "$own/sshd_config" -C user=demo,host=localhost,addr=127.0.0.1 | tr '[:upper:]' '[:lower:]' >"$dir/options"
 	for option in "usepam no" "permitrootlogin no" "allowgroups echo-shell" "authenticationmethods password" \
 		"permitemptypasswords no" "pubkeyauthentication no" "permittunnel no" \
 		"kbdinteractiveauthentication no" "printmotd no" "printlastlog no" "compression no" "usedns no" \

@@ -436,6 +436,7 @@ servers() {
 	wait_for in_machine test -d "$own"
 	run in_machine ./setup.sh uninstall
 	same "1 setup.sh: another setup.sh is at work: wait until it has ended" "$status $output"
+	same 600 "$(in_machine stat -c %a /run/echo-shell.lock)"
 	in_machine ./setup.sh add-user ann >"$work/added" &
 	: >"$work/go"
 	wait
