@@ -22,10 +22,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-#ifdef __GLIBC_PREREQ
-#if __GLIBC_PREREQ(2, 32)
-#define strerror strerrordesc_np /* from glibc 2.41 on strerror() allocates */
-#endif
+/* From glibc 2.41 on strerror() allocates. In other C libraries both macros are 0. */
+#if __GLIBC__ * 100 + __GLIBC_MINOR__ >= 232
+#define strerror strerrordesc_np
 #endif
 
 #define NAME "echo-shell"
@@ -168,7 +167,6 @@ raw_mode(void)
 {
 	static const int ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM };
 	const struct sigaction action = { .sa_handler = leave_on };
-	struct termios raw;
 
 	if (tcgetattr(STDIN_FILENO, &cooked) == -1) {
 		if (errno == ENOTTY || errno == EINVAL) /* /dev/urandom's */
@@ -183,7 +181,7 @@ raw_mode(void)
 		for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
 			sigaction(ends[i], &action, NULL);
 	}
-	raw = cooked;
+	struct termios raw = cooked;
 	cfmakeraw(&raw);
 	while (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == -1)
 		if (errno != EINTR)

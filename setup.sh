@@ -45,14 +45,17 @@ files="$own/sshd_config $own/echo-shell.conf $own/banner $own/ssh_host_key $own/
 logfile=/var/log/echo-shell.log      # only without systemd and syslog
 no_start=/etc/ssh/sshd_not_to_be_run # Debian's own switch for its ssh service
 
-work=       # a private folder for this run
-failure=    # the line to end with
-back=       # the function that goes back, once something was changed
-going_back= # set while it runs
-left=       # what it could not put back
-wanted=     # the packages that this run installs
-changed=    # the files that this run changed
-made=       # the accounts that this run made
+work=         # a private folder for this run
+failure=      # the line to end with
+back=         # the function that goes back, once something was changed
+going_back=   # set while it runs
+left=         # what it could not put back
+wanted=       # the packages that this run installs
+changed=      # the files that this run changed
+made=         # the accounts that this run made
+ran=          # the pid of our server, if it ran before
+was_here=     # set if anything of ours was here before
+was_in_force= # the mark, if it was there before
 
 # --- how a run ends ---------------------------------------------------------
 
@@ -106,7 +109,7 @@ finish() {
 # Wait for another setup.sh, where there is a flock. Only root may open the file, or a
 # user could hold the lock.
 take_turn() {
-	command -v flock >/dev/null || return 0
+	have flock || return 0
 	(umask 077 && : >>/run/echo-shell.lock) 2>/dev/null ||
 		die "cannot write to /run: in a container, mount a tmpfs there"
 	exec 9</run/echo-shell.lock
@@ -133,13 +136,12 @@ wait_for() {
 # the one given. Leave out those in containers.
 processes() {
 	(set +f && cat /proc/[0-9]*/status 2>/dev/null) | awk -v "uid=$1" '
-		function flush() { if (ours) print pid, parent, name; ours = 0 }
-		/^Name:/ { flush(); name = $2 }
+		/^Name:/ { name = $2 }
 		/^Pid:/ { pid = $2 }
 		/^PPid:/ { parent = $2 }
 		/^Uid:/ { ours = $2 == uid && $3 == uid && $4 == uid }
 		/^NSpid:/ && NF > 2 { ours = 0 }
-		END { flush() }'
+		/^Threads:/ && ours { print pid, parent, name }'
 }
 
 # Return whether process $1 listens on TCP port $2. Empty, $1 stands for any process and
@@ -181,17 +183,20 @@ server_pid() {
 
 # --- packages ---------------------------------------------------------------
 
-# Install the packages of program:package pairs whose programs are missing. If sshd is
+# Install the packages of program:packages pairs whose programs are missing. If sshd is
 # among them, it is left disabled and not running.
 install_packages() {
 	missing=
+	packages=
 	for pair; do
 		have "${pair%%:*}" && continue
 		missing="$missing ${pair%%:*}"
-		wanted="$wanted $(echo "${pair#*:}" | tr , ' ')"
+		packages="$packages ${pair#*:}"
 	done
 	[ -n "$missing" ] || return 0
-	{ [ "$(id -u)" = 0 ] && have apt-get; } || die "missing here:$missing; install them and run this again"
+	have apt-get || die "missing here:$missing; install them and run this again"
+	[ "$(id -u)" = 0 ] || die "missing here:$missing; install them, or run this as root"
+	wanted=$packages
 	if ! have sshd && [ ! -e "$no_start" ]; then
 		{ mkdir -p /etc/ssh && echo "$comment" >"$no_start"; } || die "cannot write $no_start"
 		back=keep_sshd_off
@@ -201,7 +206,8 @@ install_packages() {
 	# A repository that does not answer need not be the one that has them.
 	apt-get -qq update 9>&- || step "not all package lists are new"
 	# shellcheck disable=SC2086 # a list of words
-	apt-get -qq -y --no-install-recommends install $wanted 9>&- || die "cannot install$wanted: apt-get says above why"
+	{ apt-get -qq -y --no-install-recommends install $wanted 9>&- || : >"$work/failed"; } | grep '^Setting up' || :
+	[ ! -e "$work/failed" ] || die "cannot install$wanted: apt-get says above why"
 	keep_sshd_off
 	back=
 	wanted=
@@ -227,10 +233,7 @@ render_all() {
 	mkdir -p "$new$own" "$new${lock%/*}" "$new${unit%/*}" "$new${program%/*}"
 	sed -n 's/.*#? //p' "$here/sshd_config.d/echo-shell.conf" "$here/sshd_config.d/port-2022/sshd_config" >"$work/options"
 	unknown=$("$sshd" -t -f "$work/options" 2>&1 | tr -d '\r' | sed -n 's|.*Bad configuration option: \(.*\)|/#? \1 /b|p')
-	if [ -x "$here/echo-shell" ]; then
-		cp "$here/echo-shell" "$new$program"
-		chmod 755 "$new$program"
-	fi
+	[ ! -e "$here/echo-shell" ] || install -m 755 "$here/echo-shell" "$new$program"
 	if [ "$way" = server ]; then
 		render port-2022/keep-out.conf "$lock"
 		render port-2022/sshd_config "$own/sshd_config"
@@ -276,12 +279,13 @@ put() {
 	try "write $2" mv -f "$2.new" "$2"
 }
 
+# Mark that the servers have read all files, and which administrator's file.
+mark_in_force() { { cksum "$admin" 2>&1 || :; } >"$in_force" || die "cannot write $in_force"; }
+
 # Put all files in place. From here on, a run that fails goes back.
 put_all() {
-	was_in_force=
-	[ ! -e "$in_force" ] || was_in_force=yes
-	was_here=yes
-	[ -d "$own" ] || was_here=
+	was_in_force=$(cat "$in_force" 2>/dev/null) || :
+	[ ! -d "$own" ] || was_here=yes
 	back=go_back
 	try "make $own" mkdir -p "$own"
 	bring_over
@@ -307,7 +311,7 @@ go_back() {
 	reload_system_sshd
 	! systemd_runs || try "reload systemd" systemctl daemon-reload
 	[ -z "$ran" ] || try "start the server" start_server
-	[ -z "$was_in_force" ] || try "write $in_force" touch "$in_force"
+	[ -z "$was_in_force" ] || echo "$was_in_force" >"$in_force"
 	[ -z "$was_here" ] || return 0
 	try "remove $logfile" rm -f "$logfile"
 	rmdir "$own" 2>/dev/null || step "kept $own: it holds files that setup.sh did not write"
@@ -357,6 +361,12 @@ system_view() {
 			sshd_with "$config" -T -C "user=$user,host=localhost,addr=127.0.0.1" || return
 		done
 	done
+}
+
+# Return whether the system's sshd listens, or a systemd socket does for it.
+system_sshd_listens() {
+	[ -n "$(other_listeners)" ] ||
+		listens '' "$("$sshd" -T 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')"
 }
 
 # Have each sshd but ours read its configuration again, unless it has an error by now.
@@ -435,8 +445,12 @@ prove_and_reload() {
 	reload_system_sshd
 }
 
-# Print the line that keeps an account out of the sshd that was asked last, if there is one.
+# Print the line that keeps an account out of the sshd that serves it, if there is one.
 kept_out() {
+	config=-
+	[ "$way" = drop-in ] || config=$own/sshd_config
+	sshd_with "$config" -T -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/shown" 2>/dev/null || :
+	options "$work/shown" >"$work/held"
 	for keyword in AllowUsers AllowGroups; do
 		patterns=$(awk -v "keyword=$keyword" '$1 == tolower(keyword) { print $2 }' "$work/held")
 		[ -n "$patterns" ] || continue
@@ -511,13 +525,11 @@ no_processes() {
 # End the run if our group has members that we did not make: the lock would shut them out
 # of the system's sshd.
 refuse_strangers() {
-	strangers=$({ getent group "$group"; getent passwd; } |
-		awk -F : -v "comment=$comment" -v "shell=$program" '
-			NF == 4 { gid = $3; n = split($4, member, ","); while (n > 0) stranger[member[n--]]; next }
-			$4 == gid { stranger[$1] }
-			$5 == comment && $7 == shell { delete stranger[$1] }
-			END { for (user in stranger) printf " %s", user }')
-	[ -z "$strangers" ] || die "group $group has members that setup.sh did not make:$strangers;" \
+	entry=$(getent group "$group") || return 0
+	gid=${entry%:*}
+	strangers=$({ echo "${entry##*:}" | tr , '\n' && getent passwd | awk -F : -v "gid=${gid##*:}" '$4 == gid { print $1 }'; } |
+		grep -vxF -e '' -e "$(our_users)" | sort -u | paste -s -d ' ' -)
+	[ -z "$strangers" ] || die "group $group has members that setup.sh did not make: $strangers;" \
 		"take them out of it first (usermod -g, gpasswd -d)"
 }
 
@@ -624,7 +636,8 @@ refuse_by_hand() {
 		[ ! -e "$file" ] || hand="$hand rm $file;"
 	done
 	! getent group "$group" >/dev/null || hand="$hand groupdel $group;"
-	[ -z "$hand" ] || die "echo-shell was installed here by hand; to remove that:${hand%;}"
+	[ -z "$hand" ] || die "echo-shell was installed here by hand; to remove that, give its users" \
+		"another group and shell, then:$hand and reload ssh"
 }
 
 # End the run for what would stop the server, but not the drop-in.
@@ -653,10 +666,10 @@ find_key() {
 		ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
 		return
 	fi
-	[ -n "$(find -H "$key" -prune -type f -user 0 \( -perm 600 -o -perm 400 \) 2>/dev/null)" ] ||
-		die "HOST_KEY=$key must be a file of root's that nobody else can read: chown root, chmod 600"
 	ssh-keygen -y -P '' -f "$key" >"$work/output" 2>&1 ||
 		die "HOST_KEY=$key is not a private key without a passphrase: $(last_line "$work/output")"
+	[ -n "$(find -H "$key" -prune -user 0 \( -perm 600 -o -perm 400 \))" ] ||
+		die "HOST_KEY=$key must be a file of root's that nobody else can read: chown root, chmod 600"
 	cp "$key" "$work/key"
 }
 
@@ -666,7 +679,8 @@ addresses() {
 }
 
 # End the run unless sshd takes the server's and the administrator's configuration and the
-# ports are free or ours. Set $address and $port to where the server is reached from here.
+# ports are free or ours. Set $address, which ssh knows as $host, and $port to where the
+# server is reached from here.
 check_config() {
 	sed "s|$own/|$new$own/|" "$new$own/sshd_config" >"$work/config"
 	"$sshd" -T -f "$work/config" >"$work/shown" 2>"$work/output" ||
@@ -674,9 +688,11 @@ check_config() {
 	for address in $(addresses); do
 		port=${address##*:}
 		! listens '' "$port" || [ -e "$old_socket" ] || { [ -n "$ran" ] && listens "$ran" "$port"; } ||
-			die "port $port is taken: choose another one, PORT=n $me"
+			die "port $port is taken: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"
 	done
 	address=$(echo "${address%:*}" | sed 's/[][]//g; s/^0\.0\.0\.0$/127.0.0.1/; s/^::$/::1/')
+	host=$address
+	case $host in 127.0.0.1 | ::1) host=localhost ;; esac
 }
 
 # Do what both ways of installing start with: check, get what is missing, build, and put
@@ -685,11 +701,10 @@ prepare() {
 	refuse_strangers
 	keep_sshd_off
 	set -- sshd:openssh-server ssh:openssh-client useradd:passwd
-	[ -x "$here/echo-shell" ] || set -- "$@" cc:gcc,libc6-dev make:make
+	[ -e "$here/echo-shell" ] || set -- "$@" 'cc:gcc libc6-dev' make:make
 	install_packages "$@"
-	! have make || TMPDIR=$work make -s -C "$here" echo-shell >"$work/output" 2>&1 || die "cannot build: $(
-		awk '/error:|annot|denied/ { print; exit } !/^make/ { last = $0 } END { print last }' "$work/output"
-	)"
+	! have make || TMPDIR=$work make -s -C "$here" echo-shell >"$work/output" 2>&1 ||
+		die "cannot build: $(grep -m 1 -e error: -e annot -e denied "$work/output" || last_line "$work/output")"
 	find_sshd
 	[ "$way" = drop-in ] || find_key
 	render_all
@@ -708,7 +723,7 @@ install_server() {
 	if [ "$command" = run ]; then
 		[ -z "$ran" ] || die "the server runs already, with pid $ran"
 	else
-		{ [ -e "$in_force" ] && [ -n "$ran" ] && [ -z "$(find "$admin" -newer "$in_force" 2>/dev/null)" ]; } || start=yes
+		[ -n "$ran" ] && [ "$(cat "$in_force" 2>/dev/null)" = "$(cksum "$admin" 2>&1)" ] || start=yes
 		[ -z "$changed$start$made" ] || make_account "$probe"
 	fi
 	prove_and_reload
@@ -718,21 +733,24 @@ install_server() {
 		start_server >"$work/output" 2>&1 || die "the server does not start: $(reason "$work/output")"
 	fi
 	! is_ours "$probe" || trial_login
-	{ [ -e "$in_force" ] && [ -z "$start" ]; } || try "write $in_force" touch "$in_force"
+	{ [ -e "$in_force" ] && [ -z "$start" ]; } || mark_in_force
 
 	# Print the password before it is set: one that was set is known to somebody.
 	password=
 	[ -n "${PASSWORD-}" ] || has_password demo || password=$(random_password)
-	[ -n "$changed$made$password" ] || [ "$command" = run ] ||
+	[ -n "$changed$made$password${PASSWORD-}" ] || [ "$command" = run ] ||
 		step "nothing to do: all is there and runs; nothing was changed or restarted"
 	say "
-  log in     ssh -p $port demo@$address    (from elsewhere: this machine's name)${password:+
+  log in     ssh -p $port demo@$host    (from elsewhere: this machine's name)${password:+
   password   $password    (kept nowhere: note it now; 'passwd demo' changes it)}
   host key   $(ssh-keygen -lf "$own/ssh_host_key" | cut -d ' ' -f 2)
   leave      Enter ~ .
   remove     $me uninstall"
 	[ -z "$password" ] || set_passwords random "demo:$password"
-	[ -z "${PASSWORD-}" ] || set_passwords given "demo:$PASSWORD"
+	if [ -n "${PASSWORD-}" ]; then
+		set_passwords given "demo:$PASSWORD"
+		step "demo has the password that you gave in PASSWORD"
+	fi
 	back=
 	if [ "$command" = run ]; then
 		trap - EXIT HUP INT QUIT PIPE TERM
@@ -745,13 +763,14 @@ install_server() {
 install_drop_in() {
 	[ ! -e "$own/sshd_config" ] ||
 		die "the server is here, and keeps its users out of the system's sshd: $me uninstall first"
-	way=drop-in
-	port=
+	[ -z "${PORT-}${HOST_KEY-}${PASSWORD-}" ] ||
+		die "drop-in has no port, host key or password of its own: unset PORT, HOST_KEY and PASSWORD"
+	find_way
 	prepare
 	[ -n "$(our_users)" ] || make_account "$probe" # sshd cannot be asked about nobody
 	prove_and_reload
 	remove_account "$probe"
-	[ -e "$in_force" ] || try "write $in_force" touch "$in_force"
+	[ -e "$in_force" ] || mark_in_force
 	back=
 	[ -n "$changed" ] || step "nothing to do: all is there; nothing was changed or reloaded"
 	say "echo-shell: members of group $group get an echo from the system's sshd, and nothing else
@@ -759,6 +778,7 @@ install_drop_in() {
   a user     $me add-user NAME
   leave      Enter ~ .
   remove     $me uninstall"
+	system_sshd_listens || step "the system's sshd does not run: nobody can log in before it is started"
 }
 
 # End the run for names and passwords, given as name:password, that useradd and chpasswd
@@ -822,11 +842,11 @@ add_users() {
 		make_account "$user"
 		prove_lock "$user"
 		rule=$(kept_out "$user")
-		[ -z "$rule" ] || out="$out $user"
+		[ -z "$rule" ] || { out="$out $user"; why=$rule; }
 	done
 	[ $# != 0 ] || return 0
-	[ -z "$out" ] || step "not let in by this sshd, which has '$rule', until its configuration also has: ${rule%% *}$(
-		if [ "${rule%% *}" = AllowUsers ]; then echo "$out"; else echo " $group"; fi
+	[ -z "$out" ] || step "not let in by this sshd, which has '$why', until its configuration also has: ${why%% *}$(
+		if [ "${why%% *}" = AllowUsers ]; then echo "$out"; else echo " $group"; fi
 	)"
 	for entry; do
 		if [ "$kind" = given ]; then say "${entry%%:*}"; else say "$entry"; fi
@@ -869,12 +889,17 @@ status() {
 	done
 	how="held to the echo"
 	if [ "$way" = drop-in ]; then
-		line server "none: drop-in, on the system's sshd"
+		if system_sshd_listens; then
+			line server "none: drop-in, on the system's sshd"
+		else
+			line server "the system's sshd, which does not run: start it" no
+		fi
 	else
 		how="kept out of the system's sshd"
-		"$sshd" -T -f "$own/sshd_config" >"$work/shown"
+		"$sshd" -T -f "$own/sshd_config" >"$work/shown" 2>"$work/output" ||
+			line settings "refused by sshd: $(last_line "$work/output")" no
 		if [ -n "$ran" ]; then
-			line server "up, on $(addresses | tr '\n' ' ')"
+			line server "up, on $(addresses | paste -s -d ' ' -)"
 		else
 			line server "down: $me starts it" no
 		fi
@@ -882,10 +907,6 @@ status() {
 	fi
 	for user in $(our_users); do
 		if (prove_lock "$user") 2>/dev/null; then
-			if [ "$way" = server ]; then
-				"$sshd" -T -f "$own/sshd_config" -C "user=$user,host=localhost,addr=127.0.0.1" >"$work/shown"
-				options "$work/shown" >"$work/held"
-			fi
 			rule=$(kept_out "$user")
 			line user "$user, ${rule:+cannot log in: }${rule:-$how}" ${rule:+no}
 		else
@@ -909,20 +930,19 @@ uninstall() {
 	find_way
 	bring_over
 	sshd=$(command -v sshd || echo :)
-	ran=''
-	was_here=''
-	was_in_force=''
 	made=$(our_users)
 	changed=$files
 	go_back
-	[ ! -e "$admin" ] || step "kept $admin, which is yours"
 	step "everything is removed"
+	[ ! -e "$admin" ] || step "only $admin is kept: you wrote it"
 	[ -z "$port" ] || step "the host key with it: who logged in here types ssh-keygen -R '[localhost]:$port'"
 }
 
 main() {
 	trap 'finish $?' EXIT
 	trap 'failure=interrupted; exit 1' HUP INT QUIT PIPE TERM
+	folder=$(mktemp -d /tmp/echo-shell.XXXXXX 2>&1) || die "cannot work in /tmp: $folder"
+	work=$folder
 	command=${1-}
 	case $command in
 	-h | --help | help)
@@ -931,17 +951,18 @@ main() {
 		;;
 	'' | run | drop-in | status | uninstall) [ $# -le 1 ] || die "$command takes no arguments; see ./setup.sh --help" ;;
 	add-user | remove-user) [ $# -gt 1 ] || die "$command wants names; see ./setup.sh --help" ;;
-	test) ;;
+	test)
+		shift
+		install_packages 'cc:gcc libc6-dev' make:make sshd:openssh-server ssh:openssh-client \
+			shellcheck:shellcheck bats:bats
+		rm -rf "$work"
+		exec "$here/tests/run" "$@"
+		;;
 	*) die "no such command: $*; see ./setup.sh --help" ;;
 	esac
-	if [ "$command" != test ]; then
-		[ "$(id -u)" = 0 ] || die "must be run as root: sudo ./setup.sh${*:+ $*}"
-		[ "$command" = status ] || take_turn
-	fi
-	folder=$(mktemp -d /tmp/echo-shell.XXXXXX 2>&1) || die "cannot work in /tmp: $folder"
-	work=$folder
-	: >"$work/output"
-	[ "$command" = test ] || refuse_by_hand
+	[ "$(id -u)" = 0 ] || die "must be run as root: sudo ./setup.sh${*:+ $*}"
+	[ "$command" = status ] || take_turn
+	refuse_by_hand
 	[ $# = 0 ] || shift
 	case $command in
 	'' | run) install_server ;;
@@ -950,12 +971,6 @@ main() {
 	remove-user) remove_users "$@" ;;
 	status) status ;;
 	uninstall) uninstall ;;
-	test)
-		install_packages cc:gcc,libc6-dev make:make sshd:openssh-server ssh:openssh-client \
-			shellcheck:shellcheck bats:bats
-		rm -rf "$work"
-		exec "$here/tests/run" "$@"
-		;;
 	esac
 }
 

@@ -123,7 +123,10 @@ is_refused() {
 		has "$output" "  user       alice, cannot log in: ${case%|*}"
 		others | cmp - "$work/others.before"
 		config "echo '${case#*|}' >>\"\$0\""
-		in_machine ./setup.sh status
+		run in_machine ./setup.sh status
+		has "$output" "  user       bob, held to the echo"
+		same 1 "$status" # for no sshd runs
+		has "$output" "  server     the system's sshd, which does not run: start it"
 		in_machine ./setup.sh uninstall
 	done
 }
@@ -173,13 +176,11 @@ is_refused() {
 		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config'
 	system_sshd_up /run/other.pid -p2299 -4f /etc/ssh/other_config
 	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
-	there 'kill "$(cat /run/other.pid)"'
-	wait_for fails in_machine test -e /run/other.pid
+	stop_sshd /run/other.pid
 	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid
 	wait_for in_machine test -s /run/third.pid
 	is_refused true "an sshd that listens hides its arguments" '' drop-in
-	there 'kill "$(cat /run/third.pid)"'
-	wait_for fails in_machine test -e /run/third.pid
+	stop_sshd /run/third.pid
 	# As in "ssh root@host sshd -D -f ...": its parent is named sshd, and does not listen.
 	there 'cp /bin/sh /tmp/sshd; /tmp/sshd -c "\"\$0\" -D -f /etc/ssh/other_config; :" "$(command -v sshd)" >/dev/null 2>&1 &'
 	wait_for in_machine test -s /run/other.pid
@@ -311,7 +312,7 @@ is_refused() {
 	for command in uninstall drop-in '' status; do
 		tree >"$work/tree.before"
 		run in_machine ./setup.sh $command
-		same "1 setup.sh: echo-shell was installed here by hand; to remove that: rm /usr/local/bin/echo-shell; rm $lock; groupdel echo-shell" "$status $output"
+		same "1 setup.sh: echo-shell was installed here by hand; to remove that, give its users another group and shell, then: rm /usr/local/bin/echo-shell; rm $lock; groupdel echo-shell; and reload ssh" "$status $output"
 		same_tree "$work/tree.before"
 	done
 }

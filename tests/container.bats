@@ -86,8 +86,7 @@ ends() {
 @test "run: an image that setup.sh made has its password and its key, and a start may change them" {
 	in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
 	in_machine env PASSWORD=known ./setup.sh
-	there 'kill "$(cat /run/echo-shell.pid)"'
-	wait_for fails in_machine test -e /run/echo-shell.pid
+	stop_sshd
 	container one
 	ready
 	echoes
@@ -102,8 +101,7 @@ ends() {
 
 @test "run: on a read-only root with a tmpfs on /run and /tmp, without a compiler; else it says what it needs" {
 	in_machine env PASSWORD=known ./setup.sh
-	there 'kill "$(cat /run/echo-shell.pid)"'
-	wait_for fails in_machine test -e /run/echo-shell.pid
+	stop_sshd
 	first='for dir in /etc /usr/local/bin /var/log .; do mount --bind $dir $dir && mount -o remount,bind,ro $dir; done
 		mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /usr/lib/gcc && cd "$PWD"'
 	container one
@@ -124,8 +122,7 @@ ends() {
 
 @test "run: two side by side on two ports, and neither on a port that is taken" {
 	in_machine env PASSWORD=known ./setup.sh
-	there 'kill "$(cat /run/echo-shell.pid)"'
-	wait_for fails in_machine test -e /run/echo-shell.pid
+	stop_sshd
 	# Each has an /etc and a /run of its own, as containers do.
 	first='mkdir /tmp/etc && cp -a /etc/. /tmp/etc && mount --bind /tmp/etc /etc && mount -t tmpfs tmpfs /run'
 	container one

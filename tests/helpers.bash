@@ -14,6 +14,7 @@ lock=/etc/ssh/sshd_config.d/echo-shell.conf
 admin=$own-local.conf
 default_port=$(sed -n 's/^Port //p' "$top/sshd_config.d/port-2022/sshd_config")
 PATH=$PATH:/usr/sbin:/sbin
+unset SUDO_USER # setup.sh puts sudo before what it tells to type
 export top program prefix own lock admin default_port PATH
 
 # --- any test ---------------------------------------------------------------
@@ -60,7 +61,8 @@ answer() {
 # --- a machine --------------------------------------------------------------
 
 # What the first process of the new namespaces does: copies in place of what setup.sh
-# writes to, with the distribution's sshd_config and without an echo-shell of the host;
+# writes to, with the distribution's sshd_config, and without an echo-shell and the
+# ordinary users of the host;
 # then it reaps, as a first process must. /tmp is new but for $1, the test's folder.
 first_process='
 	set -e
@@ -72,10 +74,15 @@ first_process='
 	cd "$1/over/etc"
 	rm -rf ssh/echo-shell* ssh/sshd_config.d/* systemd/system/echo-shell* systemd/system/*/echo-shell*
 	[ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config ssh/sshd_config
-	sed -i "/echo-shell/d; /^demo:/d" passwd group shadow gshadow
+	for file in passwd group; do
+		cp "$file" "$file-"
+		awk -F : "(\$3 < 1000 || \$3 > 60000) && !/^demo:|echo-shell/" "$file-" >"$file"
+	done
 	cd /
 	mount -o remount,bind,ro /
 	mount --bind "$1/over/etc" /etc
+	pwconv
+	grpconv
 	mount --bind "$1/over/bin" /usr/local/bin
 	mount --bind "$1/over/log" /var/log
 	mount -t tmpfs -o mode=755 tmpfs /run
@@ -145,7 +152,7 @@ in_machine() {
 	if [ -n "${TEST_HERE-}" ]; then
 		(cd "$work/project" && exec "$@") 3>&-
 	else
-			nsenter -t "$machine" -m -p -n \
+		nsenter -t "$machine" -m -p -n \
 			sh -c 'cd "$0" && exec "$@"' "$work/project" "$@" 3>&-
 	fi
 }
@@ -229,6 +236,12 @@ system_sshd_up() {
 		shift
 		"$(command -v sshd)" -E /run/system-sshd.log "$@"' sh "$@"
 	wait_for in_machine test -s "$pid"
+}
+
+# Stop the server, or the sshd with this pid file.
+stop_sshd() {
+	there 'kill "$(cat "$0")"' "${1:-/run/echo-shell.pid}"
+	wait_for fails in_machine test -e "${1:-/run/echo-shell.pid}"
 }
 
 # --- a client ---------------------------------------------------------------
@@ -330,7 +343,7 @@ nobody_home() {
 }
 
 # Talk to what the arguments after -- start on a pty, by the table on stdin, which is sent
-# once a condition holds: the words before --.
+# once a condition holds, the words before --; $dir/met is there from then on.
 talk_when() {
 	local condition=() talk
 
@@ -344,6 +357,7 @@ talk_when() {
 	talk=$!
 	exec 9>"$dir/table"
 	wait_for "${condition[@]}"
+	: >"$dir/met"
 	cat >&9
 	exec 9>&-
 	wait "$talk" || {
@@ -371,6 +385,11 @@ machine_with_steps() {
 				read -r step <"'"$work"'/steps"
 				step=$((step + 1))
 				echo "$step" >"'"$work"'/steps"
+				# A signal comes again at each step of going back.
+				if [ "$step" -gt "$AT" ] && [ "$HOW" != fail ] && [ "$HOW" != KILL ]; then
+					read -r pid <"'"$work"'/pid.setup"
+					kill -s "$HOW" "$pid"
+				fi
 				if [ "$step" = "$AT" ]; then
 					echo "'"$tool"' $*" >"'"$work"'/stopped"
 					[ "$HOW" != fail ] || { echo "'"$tool"' is broken" >&2; exit 1; }

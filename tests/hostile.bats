@@ -87,7 +87,8 @@ good_login() {
 	masters 1
 	talk_on 2
 	client bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$0"; head -c 100000 /dev/urandom >&3; cat <&3' "$port" >"$dir/out" 2>&1 || :
-	has "$(tr -cd '[:print:]' <"$dir/out")" "Invalid SSH identification string."
+	# The second from 9.8 on, where 127.0.0.1 has opened other such connections before.
+	tr -cd '[:print:]' <"$dir/out" | grep -E 'Invalid SSH identification string|Not allowed at this time'
 	serving 2
 	stop_talking
 }

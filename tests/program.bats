@@ -211,10 +211,10 @@ ended() {
 @test "by hand, a signal that ends it leaves the terminal as it was" {
 	for signal in HUP INT QUIT TERM; do
 		{
-			wait_for [ -e "$dir/table.read" ]
+			wait_for [ -e "$dir/met" ]
 			kill -s "$signal" "$(cat "$dir/pid")"
 			printf '\tend\n'
-		} | { wait_for in_raw_mode; : >"$dir/table.read"; cat; } | on_a_pty "$by_hand"
+		} | on_a_pty "$by_hand"
 		ended $((128 + $(kill -l "$signal")))
 		rm "$dir"/*
 	done

@@ -99,8 +99,7 @@ stop_server() {
 	wait_for in_machine test -s /run/other.pid
 	refuses "port 2346 is taken: choose another one" PORT=2346
 	echoes
-	there 'kill "$(cat /run/other.pid)"'
-	wait_for fails in_machine test -e /run/other.pid
+	stop_sshd /run/other.pid
 	in_machine env PORT=2346 ./setup.sh
 	port=2346
 	client_setup
@@ -126,7 +125,7 @@ stop_server() {
 
 @test "a group echo-shell that is not ours is refused, and one with members by every command" {
 	in_machine groupadd echo-shell
-	refuses "echo-shell was installed here by hand; to remove that: groupdel echo-shell"
+	refuses "echo-shell was installed here by hand; to remove that, give its users another group and shell, then: groupdel echo-shell; and reload ssh"
 	in_machine groupdel echo-shell
 	in_machine ./setup.sh
 	in_machine useradd -M -d / "stranger$$"
@@ -253,12 +252,22 @@ stop_server() {
 	PASS=wrong run ssh_demo -o LogLevel=INFO -o NumberOfPasswordPrompts=2 demo
 	has "$output" "Too many authentication failures"
 	in_machine ./setup.sh | grep "nothing was changed"
+	in_machine rm "$admin"
+	in_machine ./setup.sh | grep "  log in     ssh -p $default_port demo@localhost "
+	in_machine cp "$work/local" "$admin"
 	run in_machine ./setup.sh uninstall
-	has "$output" "kept $admin, which is yours"
+	has "$output" "only $admin is kept: you wrote it"
 	in_machine cmp "$admin" "$work/local"
 	there 'echo NoSuch yes >"$0"' "$admin"
 	refuses "this sshd refuses the server's configuration: $admin"
 	has "$output" "Bad configuration option: NoSuch"
+	in_machine rm "$admin"
+	in_machine ./setup.sh
+	there 'echo NoSuch yes >"$0"' "$admin"
+	run in_machine ./setup.sh status
+	same 1 "$status"
+	has "$output" "  settings   refused by sshd: $admin"
+	has "$output" "  server     up, on"
 }
 
 @test "HOST_KEY=file gives the server an identity, and is checked" {
@@ -266,9 +275,10 @@ stop_server() {
 	in_machine ssh-keygen -q -t ed25519 -N secret -f "$work/locked"
 	cp "$work/key" "$work/open"
 	chmod 644 "$work/open"
+	install -m 600 -o 12345 "$work/key" "$work/users"
 	: >"$work/empty"
 	chmod 600 "$work/empty"
-	for case in "none|must be a file of root's" "open|must be a file of root's" \
+	for case in "none|is not a private key" "open|is not a private key" "users|must be a file of root's" \
 		"locked|is not a private key without a passphrase" "empty|is not a private key"; do
 		refuses "HOST_KEY=$work/${case%|*} ${case#*|}" HOST_KEY="$work/${case%|*}"
 	done
@@ -396,7 +406,7 @@ systemd_up() {
 	in_machine ./setup.sh uninstall
 	echo 3 >"$work/in"
 	wait_for grep -qx 3 "$work/out"
-	there 'kill "$(cat /run/sshd.pid)"'
+	in_machine kill "$before" # the pid file is away for a moment after a SIGHUP
 	end_test
 	wait_for in_machine userdel "stranger$$"
 }

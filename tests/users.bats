@@ -48,7 +48,7 @@
 		"echo-shell-probe:x|'echo-shell-probe' is no name for a demo user" \
 		"-x:x|'-x' is no name" "a/b:x|'a/b' is no name" "a b:x|'a b' is no name" $'a\tb:x|\'a?b\' is no name' \
 		"123:x|'123' is no name" "é:x|'??' is no name" "*:x|'*' is no name" \
-		"$(printf '%33s' x | tr ' ' x):x|cannot make the account xxx" \
+		"$(printf '%300s' x | tr ' ' x):x|cannot make the account xxx" \
 		'alice:y|alice is there twice' 'bob:|the password of bob is empty or has' \
 		$'bob:x\t|the password of bob is empty or has' "bob:$(printf '%600s' x)|cannot set the password"; do
 		run in_machine ./setup.sh add-user - < <(printf '%s\n' alice:x "${case%|*}")
@@ -88,13 +88,15 @@
 	same 1 "$status"
 	has "$output" "  user       alice, kept out of the system's sshd"
 	has "$output" "  user       demo, cannot log in: AllowUsers alice"
+	in_machine ./setup.sh remove-user alice
+	in_machine ./setup.sh add-user bob alice >"$work/added"
+	same "echo-shell: not let in by this sshd, which has 'AllowUsers alice', until its configuration also has: AllowUsers bob" "$(head -n 1 "$work/added")"
 	in_machine rm "$admin"
 	echo "# newer" >>"$work/project/sshd_config.d/port-2022/banner"
 	run in_machine ./setup.sh status
 	same 0 "$status"
 	has "$output" "  file       $own/banner is not this checkout's: ./setup.sh replaces it"
-	there 'kill "$(cat /run/echo-shell.pid)"'
-	wait_for fails in_machine test -e /run/echo-shell.pid
+	stop_sshd
 	run in_machine ./setup.sh status
 	same 1 "$status"
 	has "$output" "  server     down: ./setup.sh starts it"
