@@ -169,6 +169,11 @@ is_refused() {
 	is_refused true "in /etc/ssh/other_config the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
 	there 'sed -i /^Match/d /etc/ssh/other_config'
 	in_machine ./setup.sh
+	there 'rm /etc/ssh/other_config && mkfifo /etc/ssh/other_config'
+	shim timeout 'shift 3; set -- -s KILL 1 "$@"' # not 10 s
+	run timeout -s KILL 60 nsenter -t "$machine" -m -p -n sh -c 'cd "$0" && exec env "$1" ./setup.sh status' "$work/project" "$shims"
+	same 1 "$status"
+	has "$output" "  user       demo, NOT kept out of the system's sshd"
 }
 
 @test "a listener is found whose file is among its options, whose title is cut, or that a session started" {
