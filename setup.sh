@@ -883,7 +883,7 @@ status() {
 	find_sshd
 	render_all
 	well=yes
-	[ -e "$in_force" ] || line install "cut off: run again what was cut off" no
+	[ -e "$in_force" ] || line install "interrupted, or of an older version: run the same command again" no
 	for file in $files; do
 		[ ! -e "$new$file" ] || same "$new" "$file" || line file "$file is not this checkout's: $me replaces it"
 	done

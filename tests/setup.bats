@@ -224,7 +224,7 @@ stop_server() {
 	rm "$work/project/sshd_config.d/port-2022/banner"
 	cp "$top/sshd_config.d/port-2022/banner" "$work/project/sshd_config.d/port-2022/"
 	shim ssh 'echo broken >&2; exit 255'
-	run in_machine env "$shims" PORT=2346 ./setup.sh
+	run in_machine env --default-signal=INT "$shims" PORT=2346 ./setup.sh
 	same 1 "$status"
 	same_tree "$work/before"
 	echoes
@@ -377,7 +377,7 @@ systemd_up() {
 	echoes
 	tree >"$work/before"
 	shim ssh 'echo broken >&2; exit 255'
-	run in_machine env "$shims" PORT=2346 ./setup.sh
+	run in_machine env --default-signal=INT "$shims" PORT=2346 ./setup.sh
 	same 1 "$status"
 	same_tree "$work/before"
 	echoes
