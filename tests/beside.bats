@@ -322,6 +322,11 @@ is_refused() {
 	done
 }
 
+# Return whether a user has a process.
+has_process_of() {
+	there 'grep -l "^Uid:.$0" /proc/[0-9]*/status' "$1"
+}
+
 @test "what runs in a container of this machine is left alone" {
 	in_machine ./setup.sh
 	uid=$(in_machine id -u demo)
@@ -338,10 +343,6 @@ is_refused() {
 	# userdel itself looks at all processes: that is its affair.
 	has_process_of "$uid"
 	fails in_machine grep SIGHUP "$work/inner.log"
-}
-
-has_process_of() {
-	there 'grep -l "^Uid:.$0" /proc/[0-9]*/status' "$1"
 }
 
 @test "uninstall does not end a system's sshd whose configuration has an error by now" {
