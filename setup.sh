@@ -42,6 +42,7 @@ old_socket=/etc/systemd/system/echo-shell.socket # of an earlier version, as are
 old_record=$own/installed                        # this and ssh_host_key.pub
 files="$own/sshd_config $own/echo-shell.conf $own/banner $own/ssh_host_key $own/askpass
 	$program $lock $unit $old_socket $old_record $own/ssh_host_key.pub"
+client=host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22 # of whom sshd -T is asked
 logfile=/var/log/echo-shell.log      # only without systemd and syslog
 no_start=/etc/ssh/sshd_not_to_be_run # Debian's own switch for its ssh service
 
@@ -110,8 +111,7 @@ finish() {
 # user could hold the lock.
 take_turn() {
 	have flock || return 0
-	(umask 077 && : >>/run/echo-shell.lock) 2>/dev/null ||
-		die "cannot write to /run: in a container, mount a tmpfs there"
+	(umask 077 && : >>/run/echo-shell.lock)
 	exec 9</run/echo-shell.lock
 	wait_for flock -n 9 || die "another setup.sh is at work: wait until it has ended"
 }
@@ -150,26 +150,37 @@ listens() {
 	sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
 		awk -v port="${2:+$(printf ':%04X' "$2")}\$" \
 			'$4 == "0A" && $2 ~ port { print "socket:[" $10 "]" }')
-	# shellcheck disable=SC2010 # not for the names, for what they point to
-	[ -n "$sockets" ] && { [ -z "$1" ] || ls -l "/proc/$1/fd" 2>/dev/null | grep -qF "$sockets"; }
+	[ -n "$sockets" ] || return
+	[ -n "$1" ] || return 0
+	# shellcheck disable=SC2012 # not for the names, for what they point to
+	its=$(ls -l "/proc/$1/fd" 2>/dev/null | sed -n 's/.* \(socket:\[[0-9]*\]\)$/\1/p')
+	# Not the other way round: a user can have more sockets than an argument can hold.
+	[ -n "$its" ] && echo "$sockets" | grep -qxF "$its"
 }
 
-# Print "PID FILE" for each listening sshd of root's. FILE is the configuration that
-# its title names, - for the default one, ? if the title is cut off. A session of root's
-# (with an @ in its title) may listen too, for a forwarding; so may a listener's child
-# that is about to become a session.
+# Print "PID FILE" for each listening sshd of root's, under whatever name. FILE is the
+# configuration that its title names, - for the default one, ? if the title is cut off or
+# the program is not $sshd. A session of root's (with an @ in its title) may listen too,
+# for a forwarding; so may a listener's child that is about to become a session.
 listeners() {
+	titles=$(set +f && grep -lsaE '^sshd|\[listener\]' /proc/[0-9]*/cmdline) || :
+	# shellcheck disable=SC2086 # words
+	titles=$(grep -LsaE '^sshd[^/]*(@|\[priv\])' $titles /dev/null) || :
 	processes 0 | while read -r pid parent name; do
-		[ "$name" != sshd ] || ! listens "$pid" '' ||
-			echo "$pid $parent $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+		case $titles in *"/proc/$pid/"*) ;; *) continue ;; esac
+		listens "$pid" '' || continue
+		exe=$(readlink "/proc/$pid/exe")
+		[ "${exe% (deleted)}" = "$(readlink -f "$sshd")" ] || name='?'
+		echo "$pid $parent $name $(tr '\0' ' ' <"/proc/$pid/cmdline")"
 	done 2>/dev/null | awk '
-		$3 == "sshd:" && $4 ~ /^[^\/]*@/ { next }
 		{
 			parent[$1] = $2
-			file[$1] = /\[listener\]/ ? "-" : "?"
-			for (i = 5; i <= NF && $i != "[listener]"; i++)
+			file[$1] = "-"
+			for (i = 6; i <= NF && $i != "[listener]"; i++)
 				if (match($i, /^-[46DGQRTdeiqrtV]*f/))
 					file[$1] = RLENGTH < length($i) ? substr($i, RLENGTH + 1) : $(i + 1)
+			if ($3 == "?" || $i != "[listener]")
+				file[$1] = "?"
 		}
 		END { for (pid in file) if (!(parent[pid] in file)) print pid, file[pid] }'
 }
@@ -206,8 +217,8 @@ install_packages() {
 	# A repository that does not answer need not be the one that has them.
 	apt-get -qq update 9>&- || step "not all package lists are new"
 	# shellcheck disable=SC2086 # a list of words
-	{ apt-get -qq -y --no-install-recommends install $wanted 9>&- || : >"$work/failed"; } | grep '^Setting up' || :
-	[ ! -e "$work/failed" ] || die "cannot install$wanted: apt-get says above why"
+	apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $wanted 9>&- ||
+		die "cannot install$wanted: apt-get says above why"
 	keep_sshd_off
 	back=
 	wanted=
@@ -301,6 +312,9 @@ go_back() {
 	for user in $made; do
 		remove_account "$user"
 	done
+	for user in $made; do
+		! is_ours "$user" || return 0 # it needs the lock
+	done
 	[ -n "$changed" ] || [ -z "$was_here" ] || return 0
 	[ -n "$ran" ] || try "stop the server" stop_server
 	[ -n "$was_here" ] || ! getent group "$group" >/dev/null || try "remove the group $group" groupdel "$group"
@@ -311,7 +325,8 @@ go_back() {
 	reload_system_sshd
 	! systemd_runs || try "reload systemd" systemctl daemon-reload
 	[ -z "$ran" ] || try "start the server" start_server
-	[ -z "$was_in_force" ] || echo "$was_in_force" >"$in_force"
+	# The server that was started again has read the administrator's file as it is now.
+	[ "$was_in_force" != "$(cksum "$admin" 2>&1)" ] || echo "$was_in_force" >"$in_force"
 	[ -z "$was_here" ] || return 0
 	try "remove $logfile" rm -f "$logfile"
 	rmdir "$own" 2>/dev/null || step "kept $own: it holds files that setup.sh did not write"
@@ -349,16 +364,18 @@ find_sshd() {
 	[ -z "$empty" ] || mkdir -p "$empty" || die "cannot make $empty, which sshd wants"
 	ran=$(server_pid) || :
 	configs=$(other_listeners | awk '!done[$2]++ { print $2 } END { print "-" }')
-	case $configs in *'?'*) die "an sshd that listens hides its arguments: start it from an environment that is not empty" ;; esac
+	case $configs in *'?'*)
+		die "an sshd that listens is not $sshd, or hides its arguments: start it from an environment that is not empty"
+		;;
+	esac
 }
 
-# Print what these hold for nobody in particular, root, an ordinary user and a stranger.
+# Print what these hold for root, an ordinary user and a stranger.
 system_view() {
 	ordinary=$(getent passwd | awk -F : '$3 >= 1000 && $3 <= 60000 { print $1; exit }')
 	for config in $configs; do
-		sshd_with "$config" -T || return
 		for user in root $ordinary a-stranger; do
-			sshd_with "$config" -T -C "user=$user,host=localhost,addr=127.0.0.1" || return
+			sshd_with "$config" -T -C "user=$user,$client" || return
 		done
 	done
 }
@@ -366,7 +383,7 @@ system_view() {
 # Return whether the system's sshd listens, or a systemd socket does for it.
 system_sshd_listens() {
 	[ -n "$(other_listeners)" ] ||
-		listens '' "$("$sshd" -T 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')"
+		listens '' "$("$sshd" -T -C "user=root,$client" 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')"
 }
 
 # Have each sshd but ours read its configuration again, unless it has an error by now.
@@ -390,10 +407,18 @@ options() {
 	awk '/^\t?[A-Za-z]/ { keyword = tolower($1); sub(/^\t?[^ ]+/, ""); print keyword $0 }' "$1"
 }
 
+# End the run, and have every sshd read its configuration in the next: the administrator
+# is to change it.
+refuse() {
+	rm -f "$in_force"
+	was_in_force=
+	die "$@"
+}
+
 # End the run unless each sshd shows that it holds an account to every line of the lock.
 prove_lock() {
 	for config in $configs; do
-		sshd_with "$config" -T -ddd -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/shown" 2>"$work/trace" ||
+		sshd_with "$config" -T -ddd -C "user=$1,$client" >"$work/shown" 2>"$work/trace" ||
 			die "sshd refuses its configuration ${config#-}: $(last_line "$work/trace")"
 		options "$work/shown" >"$work/held"
 		# Only DenyGroups may have other values beside ours.
@@ -401,7 +426,7 @@ prove_lock() {
 			$1 in keyword && $1 != "denygroups" { lock[$0] }
 			END { for (line in lock) { print line; exit } }' "$work/lock" "$work/held")
 		[ "$config" != - ] || config=/etc/ssh/sshd_config
-		[ -z "$loose" ] || die "$config does not hold $1 to $lock ($loose):" \
+		[ -z "$loose" ] || refuse "$config does not hold $1 to $lock ($loose):" \
 			"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
 		prove_place
 	done
@@ -418,16 +443,25 @@ prove_place() {
 			}' "$work/trace") && [ -n "$place" ]; do
 		file=${place% *}
 		match=$(awk -v "n=${place##* }" 'NR == n { print found; exit }
-			tolower($0) ~ /^[ \t]*"?match[" \t=]/ { found = $0 }' "$file")
-		[ -z "$match" ] || die "in $file the Include of $lock stands in '$match' and is no lock for others:" \
+			tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t=]/ { found = $0 }' "$file")
+		[ -z "$match" ] || refuse "in $file the Include of $lock stands in '$match' and is no lock for others:" \
 			"move the Include to the top, before every Match"
 	done
+	[ "$file" != "$lock" ] || refuse "$config includes $lock by another path: write 'Include /etc/ssh/sshd_config.d/*.conf'"
 	[ "$way" = drop-in ] || return 0
-	match=$(sed -n "s/.*checking match for '\(.*\)' user .*/\1/p" "$work/trace" |
-		awk -v "ours=Group $group" '$0 == ours { before = found }
-			tolower($0) ~ /address|host|port|rdomain|version/ { found = $0 }
+	# sshd cuts a long line, and then "user" is missing: take it for a Match on addresses.
+	match=$(sed -n "s/.*checking match for '//p" "$work/trace" |
+		awk -v "ours=Group $group" '{ whole = sub(/\047 user .*/, "") } $0 == ours { before = found }
+			!whole || tolower($0) ~ /address|host|port|rdomain|version/ { found = $0 }
 			END { print before }')
-	[ -z "$match" ] || die "'Match $match' comes before $lock and wins for some clients: move it behind the Include"
+	[ -z "$match" ] || refuse "'Match $match' comes before $lock and wins for some clients: move it behind the Include"
+	# Behind the lock, too, AcceptEnv adds up.
+	sed -n 's/.*load_server_config: filename //p; s/.*: including //p' "$work/trace" | tr -d '\r' >"$work/files"
+	while read -r file; do
+		match=$(awk 'tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t=]/ { found = $0 }
+			tolower(found) ~ /address|host|port|rdomain|version/ && tolower($0) ~ /^[ \t]*"?acceptenv/ { print found; exit }' "$file")
+		[ -z "$match" ] || refuse "in $file, AcceptEnv in '$match' lets some clients hand variables to the echo: remove it"
+	done <"$work/files"
 }
 
 # Prove that the lock holds for each account and changes nothing for anybody else. Then
@@ -449,7 +483,7 @@ prove_and_reload() {
 kept_out() {
 	config=-
 	[ "$way" = drop-in ] || config=$own/sshd_config
-	sshd_with "$config" -T -C "user=$1,host=localhost,addr=127.0.0.1" >"$work/shown" 2>/dev/null || :
+	sshd_with "$config" -T -C "user=$1,$client" >"$work/shown" 2>/dev/null || :
 	options "$work/shown" >"$work/held"
 	for keyword in AllowUsers AllowGroups; do
 		patterns=$(awk -v "keyword=$keyword" '$1 == tolower(keyword) { print $2 }' "$work/held")
@@ -597,6 +631,12 @@ trial_login() {
 	from=
 	[ "$address" != 127.0.0.1 ] ||
 		from=$(od -A n -N 3 -t u1 /dev/urandom | awk '{ print "-b 127." $1 "." $2 "." 1 + $3 % 254 }')
+	rule=$(kept_out "$probe")
+	if [ -n "$rule" ]; then
+		step "no trial login: '$rule' keeps it out"
+		remove_account "$probe"
+		return
+	fi
 	trial=$(random_password)
 	set_passwords random "$probe:$trial"
 	for tty in -T -tt; do
@@ -666,6 +706,7 @@ find_key() {
 		ssh-keygen -q -t ed25519 -N '' -C "$group" -f "$work/key"
 		return
 	fi
+	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
 	ssh-keygen -y -P '' -f "$key" >"$work/output" 2>&1 ||
 		die "HOST_KEY=$key is not a private key without a passphrase: $(last_line "$work/output")"
 	[ -n "$(find -H "$key" -prune -user 0 \( -perm 600 -o -perm 400 \))" ] ||
@@ -722,6 +763,7 @@ install_server() {
 	start=
 	if [ "$command" = run ]; then
 		[ -z "$ran" ] || die "the server runs already, with pid $ran"
+		remove_account "$probe"
 	else
 		[ -n "$ran" ] && [ "$(cat "$in_force" 2>/dev/null)" = "$(cksum "$admin" 2>&1)" ] || start=yes
 		[ -z "$changed$start$made" ] || make_account "$probe"
@@ -883,7 +925,7 @@ status() {
 	find_sshd
 	render_all
 	well=yes
-	[ -e "$in_force" ] || line install "interrupted, or of an older version: run the same command again" no
+	[ -e "$in_force" ] || line install "not all of it is in force: run the same command again" no
 	for file in $files; do
 		[ ! -e "$new$file" ] || same "$new" "$file" || line file "$file is not this checkout's: $me replaces it"
 	done
@@ -941,8 +983,9 @@ uninstall() {
 main() {
 	trap 'finish $?' EXIT
 	trap 'failure=interrupted; exit 1' HUP INT QUIT PIPE TERM
-	folder=$(mktemp -d /tmp/echo-shell.XXXXXX 2>&1) || die "cannot work in /tmp: $folder"
-	work=$folder
+	# Not in /tmp, which every user can fill.
+	[ "$(id -u)" != 0 ] || work=$(mktemp -d /run/echo-shell.XXXXXX 2>/dev/null) ||
+		die "cannot write to /run: in a container, mount a tmpfs there"
 	command=${1-}
 	case $command in
 	-h | --help | help)

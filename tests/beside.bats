@@ -134,6 +134,18 @@ is_refused() {
 @test "a main file without the Include is refused, with the line to add" {
 	is_refused 'sed -i /^Include/d "$0"' \
 		"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match" '' drop-in
+	# What is mended later must be read.
+	config 'sed -i "1i Include /etc/ssh/sshd_config.d/*.conf" "$0"'
+	in_machine ./setup.sh
+	config 'sed -i /^Include/d "$0"'
+	system_sshd_up /run/sshd.pid -f "$main"
+	run in_machine ./setup.sh
+	same 1 "$status"
+	config 'sed -i "1i Include /etc/ssh/sshd_config.d/*.conf" "$0"'
+	run in_machine ./setup.sh add-user alice
+	has "$output" "nothing is installed here, or only half"
+	in_machine ./setup.sh
+	has "$(server_log)" "Received SIGHUP; restarting."
 }
 
 @test "a main file with an error is refused" {
@@ -154,6 +166,12 @@ is_refused() {
 	config 'echo "Include /etc/ssh/sshd_config.d/*.conf" >/etc/ssh/more.conf'
 	is_refused 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/more.conf\n" >>"$0"; sed -i "\$!{/^Include/d}" "$0"' \
 		"in $main the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
+	# What is included by another path cannot be told from what is not.
+	there 'ln -s sshd_config.d /etc/ssh/linked.d'
+	for path in /etc/ssh//sshd_config.d ./sshd_config.d /etc/ssh/linked.d; do
+		is_refused "sed -i '/^Match/d; /^Include/d' \"\$0\"; printf 'Match Address 127.0.0.1\nInclude $path/*.conf\n' >>\"\$0\"" \
+			"$main includes $lock by another path" ''
+	done
 	# A Match ends with its file: the Include may come after such a file.
 	config 'sed -i "/^Match/d; /^Include/d" "$0"; printf "Match Address 127.0.0.1\n\tX11Forwarding no\n" >/etc/ssh/earlier.conf
 		sed -i "1i Include /etc/ssh/earlier.conf\nInclude /etc/ssh/more.conf" "$0"'
@@ -164,6 +182,10 @@ is_refused() {
 	there 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
 		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config'
 	system_sshd_up /run/other.pid -f /etc/ssh/other_config
+	# Even if somebody has more listening sockets than an argument can hold.
+	in_machine perl -MSocket -e 'for (1 .. 9000) { socket($s[$_], PF_INET, SOCK_STREAM, 0) && listen($s[$_], 1) or die }
+		open(F, ">$ARGV[0]"); close(F); sleep 1000' "$work/open" &
+	wait_for [ -e "$work/open" ]
 	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
 	there 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >>/etc/ssh/other_config'
 	is_refused true "in /etc/ssh/other_config the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
@@ -184,8 +206,26 @@ is_refused() {
 	stop_sshd /run/other.pid
 	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid
 	wait_for in_machine test -s /run/third.pid
-	is_refused true "an sshd that listens hides its arguments" '' drop-in
+	is_refused true "an sshd that listens is not $(command -v sshd), or hides its arguments" '' drop-in
 	stop_sshd /run/third.pid
+	# So much of the title is left that it names another file.
+	in_machine cp "$main" "$main-private"
+	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid -f "$main-private"
+	wait_for in_machine test -s /run/third.pid
+	is_refused true "an sshd that listens is not" '' drop-in
+	stop_sshd /run/third.pid
+	# Another program, and the same one by another name.
+	there 'cp "$(command -v sshd)" /usr/local/bin/sshd-copy; ln -s "$(command -v sshd)" /usr/local/bin/internal'
+	system_sshd_up /run/other.pid -f /dev/null -h /etc/ssh/own_key -p 2299 -o PidFile=/run/other.pid
+	stop_sshd /run/other.pid
+	there '/usr/local/bin/sshd-copy -p 2299 -o PidFile=/run/other.pid'
+	wait_for in_machine test -s /run/other.pid
+	is_refused true "an sshd that listens is not" '' drop-in
+	stop_sshd /run/other.pid
+	there '/usr/local/bin/internal -f /etc/ssh/other_config'
+	wait_for in_machine test -s /run/other.pid
+	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	stop_sshd /run/other.pid
 	# As in "ssh root@host sshd -D -f ...": its parent is named sshd, and does not listen.
 	there 'cp /bin/sh /tmp/sshd; /tmp/sshd -c "\"\$0\" -D -f /etc/ssh/other_config; :" "$(command -v sshd)" >/dev/null 2>&1 &'
 	wait_for in_machine test -s /run/other.pid
@@ -232,7 +272,23 @@ is_refused() {
 @test "a Match that wins for some clients only is refused by the drop-in, and nowhere else" {
 	is_refused 'printf "Match Address 127.7.0.0/16\n\tDisableForwarding no\n" >"$0.d/00-lan.conf"' \
 		"'Match Address 127.7.0.0/16' comes before $lock" drop-in
+	# sshd cuts what it says of a long line.
+	is_refused 'printf "Match Address %s127.7.0.0/16\n\tDisableForwarding no\n" "$(printf "10.20.%d.0/24," $(seq 99))" >"$0.d/00-lan.conf"' \
+		"'Match Address 10.20.1.0/24" drop-in
 	in_machine ./setup.sh # whose lock nothing can take back
+}
+
+@test "AcceptEnv in a Match for some clients only is refused by the drop-in, also behind the lock" {
+	is_refused 'printf "Match Address 127.7.0.0/16\n\tAcceptEnv LD_*\n" >>"$0"' \
+		"in $main, AcceptEnv in 'Match Address 127.7.0.0/16' lets some clients hand variables to the echo" drop-in
+	in_machine ./setup.sh # which takes nothing from that file
+}
+
+@test "a Match for a port or an address of the server is no error" {
+	config 'printf "Match LocalPort 2299\n\tX11Forwarding no\nMatch LocalAddress 10.0.0.1\n\tX11Forwarding no\n" >>"$0"'
+	in_machine ./setup.sh
+	in_machine ./setup.sh uninstall
+	in_machine ./setup.sh drop-in
 }
 
 @test "a lock that would change something for others is refused" {

@@ -88,6 +88,21 @@ goes_back() {
 	[ "$at" -gt 10 ]
 }
 
+@test "install: accounts that cannot be removed keep their lock, and the same command completes it" {
+	for tool in userdel usermod groupdel; do
+		shim "$tool" 'exit 1'
+	done
+	shim ssh 'exit 255'
+	run in_machine env "$shims" ./setup.sh
+	same 1 "$status"
+	has "$output" "but cannot remove the account demo"
+	no_open_account
+	in_machine test -e "$lock"
+	in_machine env "$fast" ./setup.sh | grep -q '^  password '
+	in_machine ./setup.sh uninstall
+	same_tree "$work/before"
+}
+
 @test "install: a reader of what it says that goes away leaves nothing" {
 	there './setup.sh 2>"$0" | head -n 1' "$work/said"
 	wait_for grep -q '^setup.sh: ' "$work/said"

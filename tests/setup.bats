@@ -165,7 +165,7 @@ stop_server() {
 	has "$output" "Bad configuration option: NoSuchOption"
 }
 
-@test "a build that fails says why, a full /tmp too, and nothing is changed" {
+@test "a build that fails says why, a full /run too, and nothing is changed" {
 	in_machine sed -i 's/^main(int/nonsense &/' echo-shell.c
 	refuses "cannot build: echo-shell.c:"
 	has "$output" "error: "
@@ -175,9 +175,9 @@ stop_server() {
 	same 1 "$status"
 	has "$output" "setup.sh: cannot build: "
 	has "$output" "Read-only file system"
-	run in_machine unshare --mount sh -c 'cp -a . /run/checkout; mount -t tmpfs -o nr_inodes=1 tmpfs /tmp; cd /; exec /run/checkout/setup.sh'
+	run in_machine unshare --mount sh -c 'mount -t tmpfs -o nr_inodes=1 tmpfs /run; exec ./setup.sh'
 	same 1 "$status"
-	has "$output" "setup.sh: cannot work in /tmp: "
+	same "setup.sh: cannot write to /run: in a container, mount a tmpfs there" "$output"
 }
 
 @test "a system's sshd that is broken is not touched" {
@@ -276,6 +276,24 @@ stop_server() {
 	has "$output" "  server     up, on"
 }
 
+@test "an administrator's file with which no login works goes back, and is read anew when it is gone" {
+	server_up
+	there 'echo "ChrootDirectory /nonexistent" >"$0"' "$admin"
+	run in_machine ./setup.sh
+	same 1 "$status"
+	has "$output" "the server is up but a login (ssh -T) gets no echo"
+	fails in_machine ./setup.sh status
+	in_machine rm "$admin"
+	in_machine ./setup.sh
+	echoes
+	# One that lets only some in is no reason to go back.
+	there 'echo "AllowUsers demo" >"$0"' "$admin"
+	run in_machine ./setup.sh
+	same 0 "$status"
+	has "$output" "echo-shell: no trial login: 'AllowUsers demo' keeps it out"
+	echoes
+}
+
 @test "HOST_KEY=file gives the server an identity, and is checked" {
 	in_machine ssh-keygen -q -t ecdsa -N '' -f "$work/key"
 	in_machine ssh-keygen -q -t ed25519 -N secret -f "$work/locked"
@@ -284,7 +302,9 @@ stop_server() {
 	install -m 600 -o 12345 "$work/key" "$work/users"
 	: >"$work/empty"
 	chmod 600 "$work/empty"
-	for case in "none|is not a private key" "open|is not a private key" "users|must be a file of root's" \
+	mkfifo "$work/fifo"
+	refuses "HOST_KEY=$work/fifo: there is no such file" HOST_KEY="$work/fifo"
+	for case in "open|is not a private key" "users|must be a file of root's" \
 		"locked|is not a private key without a passphrase" "empty|is not a private key"; do
 		refuses "HOST_KEY=$work/${case%|*} ${case#*|}" HOST_KEY="$work/${case%|*}"
 	done

@@ -89,6 +89,7 @@
 	has "$output" "  user       alice, kept out of the system's sshd"
 	has "$output" "  user       demo, cannot log in: AllowUsers alice"
 	in_machine ./setup.sh remove-user alice
+	in_machine ./setup.sh
 	in_machine ./setup.sh add-user bob alice >"$work/added"
 	same "echo-shell: not let in by this sshd, which has 'AllowUsers alice', until its configuration also has: AllowUsers bob" "$(head -n 1 "$work/added")"
 	in_machine rm "$admin"
