@@ -133,9 +133,10 @@ wait_for() {
 }
 
 # Print "PID PARENT NAME" for each process whose real, effective and saved user id is
-# the one given. Leave out those in containers.
+# the one given, but not for those in containers.
 processes() {
-	(set +f && cat /proc/[0-9]*/status 2>/dev/null) | awk -v "uid=$1" '
+	# A user can have more processes than cat can have arguments.
+	(set +f && printf '%s\n' /proc/[0-9]*/status) | xargs cat 2>/dev/null | awk -v "uid=$1" '
 		/^Name:/ { name = $2 }
 		/^Pid:/ { pid = $2 }
 		/^PPid:/ { parent = $2 }
@@ -163,9 +164,8 @@ listens() {
 # the program is not $sshd. A session of root's (with an @ in its title) may listen too,
 # for a forwarding; so may a listener's child that is about to become a session.
 listeners() {
-	titles=$(set +f && grep -lsaE '^sshd|\[listener\]' /proc/[0-9]*/cmdline) || :
-	# shellcheck disable=SC2086 # words
-	titles=$(grep -LsaE '^sshd[^/]*(@|\[priv\])' $titles /dev/null) || :
+	titles=$(processes 0 | sed 's|^\([0-9]*\) .*|/proc/\1/cmdline|' | xargs grep -lsaE '^sshd|\[listener\]' /dev/null |
+		xargs grep -LsaE '^sshd[^/]*(@|\[priv\])' /dev/null) || :
 	processes 0 | while read -r pid parent name; do
 		case $titles in *"/proc/$pid/"*) ;; *) continue ;; esac
 		listens "$pid" '' || continue
@@ -205,8 +205,8 @@ install_packages() {
 		packages="$packages ${pair#*:}"
 	done
 	[ -n "$missing" ] || return 0
-	have apt-get || die "missing here:$missing; install them and run this again"
-	[ "$(id -u)" = 0 ] || die "missing here:$missing; install them, or run this as root"
+	{ have apt-get && [ "$(id -u)" = 0 ]; } ||
+		die "missing here:$missing; install them, or run this as root where apt-get is"
 	wanted=$packages
 	if ! have sshd && [ ! -e "$no_start" ]; then
 		{ mkdir -p /etc/ssh && echo "$comment" >"$no_start"; } || die "cannot write $no_start"
@@ -623,6 +623,12 @@ ssh_probe() {
 # echo. The source address is a random one: from 127.0.0.1 another user of this machine
 # could fill the places that sshd has for one address.
 trial_login() {
+	rule=$(kept_out "$probe")
+	if [ -n "$rule" ]; then
+		step "no trial login: '$rule' keeps it out"
+		remove_account "$probe"
+		return
+	fi
 	# shellcheck disable=SC2016 # askpass expands it
 	printf '#!/bin/sh\nprintf "%%s\\n" "$ECHO_SHELL_PASSWORD"\n' >"$new$own/askpass"
 	chmod 700 "$new$own/askpass"
@@ -631,12 +637,6 @@ trial_login() {
 	from=
 	[ "$address" != 127.0.0.1 ] ||
 		from=$(od -A n -N 3 -t u1 /dev/urandom | awk '{ print "-b 127." $1 "." $2 "." 1 + $3 % 254 }')
-	rule=$(kept_out "$probe")
-	if [ -n "$rule" ]; then
-		step "no trial login: '$rule' keeps it out"
-		remove_account "$probe"
-		return
-	fi
 	trial=$(random_password)
 	set_passwords random "$probe:$trial"
 	for tty in -T -tt; do

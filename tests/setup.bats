@@ -155,7 +155,7 @@ stop_server() {
 		mkdir /tmp/bin && for name in $(ls /tmp/all); do ln -s "/tmp/all/$name" "/tmp/bin/$name"; done &&
 		rm -f /tmp/bin/ssh /tmp/bin/apt-get /tmp/bin/cc /tmp/bin/make && mount --bind /tmp/bin /usr/bin && exec ./setup.sh'
 	same 1 "$status"
-	has "$output" "setup.sh: missing here: sshd ssh useradd cc make; install them and run this again"
+	has "$output" "setup.sh: missing here: sshd ssh useradd cc make; install them, or run this as root where apt-get is"
 	same_tree "$work/before"
 }
 
