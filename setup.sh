@@ -145,19 +145,23 @@ processes() {
 		/^Threads:/ && ours { print pid, parent, name }'
 }
 
-# Return whether process $1 listens on TCP port $2. Empty, $1 stands for any process and
-# $2 for any port.
-listens() {
-	sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
-		awk -v port="${2:+$(printf ':%04X' "$2")}\$" \
-			'$4 == "0A" && $2 ~ port { print "socket:[" $10 "]" }')
-	[ -n "$sockets" ] || return
-	[ -n "$1" ] || return 0
-	# shellcheck disable=SC2012 # not for the names, for what they point to
-	its=$(ls -l "/proc/$1/fd" 2>/dev/null | sed -n 's/.* \(socket:\[[0-9]*\]\)$/\1/p')
-	# Not the other way round: a user can have more sockets than an argument can hold.
-	[ -n "$its" ] && echo "$sockets" | grep -qxF "$its"
+# Print the sockets that listen on a TCP port, or on any.
+listening() {
+	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="${1:+$(printf ':%04X' "$1")}\$" \
+		'$4 == "0A" && $2 ~ port { print "socket:[" $10 "]" }'
 }
+
+# Run grep with options on these lines for the sockets of a process. A user can have more
+# listening sockets than an argument can hold, so the process's are the patterns.
+grep_sockets() {
+	# shellcheck disable=SC2012 # not for the names, for what they point to
+	grep "$2" "none
+$(ls -l "/proc/$1/fd" 2>/dev/null | sed -n 's/.* \(socket:\[[0-9]*\]\)$/\1/p')"
+}
+
+# Return whether all sockets that listen on the server's port are its own. While it starts,
+# another user could take the port for one of its addresses.
+has_port() { pid=$(server_pid) && ! listening "$port" | grep_sockets "$pid" -vqxF; }
 
 # Print "PID FILE" for each listening sshd of root's, under whatever name. FILE is the
 # configuration that its title names, - for the default one, ? if the title is cut off or
@@ -168,7 +172,7 @@ listeners() {
 		xargs grep -LsaE '^sshd[^/]*(@|\[priv\])' /dev/null) || :
 	processes 0 | while read -r pid parent name; do
 		case $titles in *"/proc/$pid/"*) ;; *) continue ;; esac
-		listens "$pid" '' || continue
+		listening | grep_sockets "$pid" -qxF || continue
 		exe=$(readlink "/proc/$pid/exe")
 		[ "${exe% (deleted)}" = "$(readlink -f "$sshd")" ] || name='?'
 		echo "$pid $parent $name $(tr '\0' ' ' <"/proc/$pid/cmdline")"
@@ -352,7 +356,7 @@ sshd_with() {
 	config=$1
 	shift
 	[ "$config" = - ] || set -- -f "$config" "$@"
-	timeout -s KILL 10 "$sshd" "$@"
+	(cd / && exec timeout -s KILL 10 "$sshd" "$@") # / is where a listener reads its file
 }
 
 # Find sshd. Set $ran to the pid of our server, if it runs, and $configs to the files in
@@ -383,7 +387,7 @@ system_view() {
 # Return whether the system's sshd listens, or a systemd socket does for it.
 system_sshd_listens() {
 	[ -n "$(other_listeners)" ] ||
-		listens '' "$("$sshd" -T -C "user=root,$client" 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')"
+		listening "$("$sshd" -T -C "user=root,$client" 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')" | grep -q .
 }
 
 # Have each sshd but ours read its configuration again, unless it has an error by now.
@@ -443,7 +447,7 @@ prove_place() {
 			}' "$work/trace") && [ -n "$place" ]; do
 		file=${place% *}
 		match=$(awk -v "n=${place##* }" 'NR == n { print found; exit }
-			tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t=]/ { found = $0 }' "$file")
+			tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t\r=]/ { found = $0 }' "$file")
 		[ -z "$match" ] || refuse "in $file the Include of $lock stands in '$match' and is no lock for others:" \
 			"move the Include to the top, before every Match"
 	done
@@ -458,7 +462,7 @@ prove_place() {
 	# Behind the lock, too, AcceptEnv adds up.
 	sed -n 's/.*load_server_config: filename //p; s/.*: including //p' "$work/trace" | tr -d '\r' >"$work/files"
 	while read -r file; do
-		match=$(awk 'tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t=]/ { found = $0 }
+		match=$(awk 'tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t\r=]/ { found = $0 }
 			tolower(found) ~ /address|host|port|rdomain|version/ && tolower($0) ~ /^[ \t]*"?acceptenv/ { print found; exit }' "$file")
 		[ -z "$match" ] || refuse "in $file, AcceptEnv in '$match' lets some clients hand variables to the echo: remove it"
 	done <"$work/files"
@@ -728,7 +732,7 @@ check_config() {
 		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
 	for address in $(addresses); do
 		port=${address##*:}
-		! listens '' "$port" || [ -e "$old_socket" ] || { [ -n "$ran" ] && listens "$ran" "$port"; } ||
+		[ -e "$old_socket" ] || ! listening "$port" | grep_sockets "${ran:-none}" -vqxF ||
 			die "port $port is taken: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"
 	done
 	address=$(echo "${address%:*}" | sed 's/[][]//g; s/^0\.0\.0\.0$/127.0.0.1/; s/^::$/::1/')
@@ -773,6 +777,7 @@ install_server() {
 		step "starting the server on port $port"
 		changed="$changed " # not empty: going back starts the server that ran
 		start_server >"$work/output" 2>&1 || die "the server does not start: $(reason "$work/output")"
+		has_port || die "another process has taken port $port: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"
 	fi
 	! is_ours "$probe" || trial_login
 	{ [ -e "$in_force" ] && [ -z "$start" ]; } || mark_in_force
@@ -942,6 +947,7 @@ status() {
 			line settings "refused by sshd: $(last_line "$work/output")" no
 		if [ -n "$ran" ]; then
 			line server "up, on $(addresses | paste -s -d ' ' -)"
+			has_port || line server "another process listens on port $port too" no
 		else
 			line server "down: $me starts it" no
 		fi

@@ -155,11 +155,11 @@ is_refused() {
 @test "an Include of the lock inside a Match is refused, whichever file it is in" {
 	local match
 
-	for match in 'Match Address *,!127.0.0.2' 'Match Address 127.0.0.1' 'Match all' '  MATCH Group *'; do
+	for match in 'Match Address *,!127.0.0.2' 'Match Address 127.0.0.1' 'Match all' '  MATCH Group *' '=Match all'; do
 		is_refused "sed -i '/^Include/d' \"\$0\"
 			printf '%s\n\tX11Forwarding no\nInclude /etc/ssh/sshd_config.d/*.conf\n' '$match' >>\"\$0\"" \
 			"in $main the Include of $lock stands in '$match' and is no lock for others" '' drop-in
-		config 'sed -i "/^ *M[aA][tT][cC][hH]/,\$d" "$0"'
+		config 'sed -i "/^[ =]*M[aA][tT][cC][hH]/,\$d" "$0"'
 	done
 	config 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >/etc/ssh/more.conf'
 	is_refused 'echo "Include /etc/ssh/more.conf" >>"$0"' "in /etc/ssh/more.conf the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
@@ -190,6 +190,17 @@ is_refused() {
 	there 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >>/etc/ssh/other_config'
 	is_refused true "in /etc/ssh/other_config the Include of $lock stands in 'Match Address 127.0.0.1'" '' drop-in
 	there 'sed -i /^Match/d /etc/ssh/other_config'
+	in_machine ./setup.sh
+	# It reads a file that it was given by a relative name from /, if it is there.
+	in_machine ./setup.sh uninstall
+	stop_sshd /run/other.pid
+	there 'cd /etc/ssh && "$(command -v sshd)" -f other_config'
+	wait_for in_machine test -s /run/other.pid
+	run there 'cd /etc/ssh && exec "$0/setup.sh"' "$work/project"
+	same "1 setup.sh: the system's sshd refuses its own configuration: other_config: No such file or directory; mend it first" "$status $output"
+	in_machine test -s /run/other.pid
+	stop_sshd /run/other.pid
+	system_sshd_up /run/other.pid -f /etc/ssh/other_config
 	in_machine ./setup.sh
 	there 'rm /etc/ssh/other_config && mkfifo /etc/ssh/other_config'
 	shim timeout 'shift 3; set -- -s KILL 1 "$@"' # not 10 s

@@ -216,6 +216,21 @@ stop_server() {
 	in_machine env "$shims" ./setup.sh
 }
 
+@test "another process that takes one address of the port while the server starts is noticed" {
+	cat >"$work/take" <<-'END'
+		socket($s, PF_INET6, SOCK_STREAM, 0) && setsockopt($s, IPPROTO_IPV6, IPV6_V6ONLY, 1) or die;
+		bind($s, pack_sockaddr_in6($ARGV[0], inet_pton(AF_INET6, "::"))) && listen($s, 1) or die;
+		open(F, ">$ARGV[1]"); print F $$; close(F); sleep 1000
+	END
+	shim useradd "[ -e '$work/taken' ] || perl -MSocket=:all '$work/take' $default_port '$work/taken' </dev/null >/dev/null 2>&1 9>&- &
+		until [ -e '$work/taken' ]; do sleep 0.1; done"
+	tree >"$work/before"
+	run in_machine env "$shims" ./setup.sh
+	same 1 "$status"
+	has "$output" "setup.sh: another process has taken port $default_port: choose another one"
+	same_tree "$work/before"
+}
+
 @test "an upgrade that does not work goes back to the server that ran" {
 	server_up
 	echo "echo-shell, as it was" >"$work/project/sshd_config.d/port-2022/banner"
