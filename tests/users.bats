@@ -42,7 +42,7 @@
 	in_machine useradd -M -d / stranger
 	in_machine ./setup.sh add-user zoe
 	tree >"$work/before"
-	for case in 'stranger:x|the account stranger exists already' 'root:x|the account root exists already' \
+	for case in 'stranger:x|the account stranger exists and is not' 'root:x|the account root exists and is not' \
 		'no colon|line 2 is not name:password' '|line 2 is not name:password' \
 		":x|'' is no name for a demo user" "echo-shell:x|'echo-shell' is no name for a demo user" \
 		"echo-shell-probe:x|'echo-shell-probe' is no name for a demo user" \
@@ -57,7 +57,7 @@
 		same_tree "$work/before"
 	done
 	run in_machine ./setup.sh add-user alice stranger
-	same "1 setup.sh: the account stranger exists already" "$status $output"
+	same "1 setup.sh: the account stranger exists and is not echo-shell's: rename or remove it, or take another name" "$status $output"
 	run in_machine ./setup.sh add-user bob:secret
 	has "$output" "passwords are read from standard input"
 	same_tree "$work/before"
