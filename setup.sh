@@ -128,17 +128,16 @@ wait_for() {
 	done
 }
 
-# Print "PID PARENT NAME" for each process whose real, effective and saved user id is
-# the one given, but not for those in containers.
+# Print "PID NAME" for each process whose real, effective and saved user id is the one
+# given, but not for those in containers.
 processes() {
 	# A user can have more processes than cat can have arguments.
 	(set +f && printf '%s\n' /proc/[0-9]*/status) | xargs cat 2>/dev/null | awk -v "uid=$1" '
 		/^Name:/ { name = $2 }
 		/^Pid:/ { pid = $2 }
-		/^PPid:/ { parent = $2 }
 		/^Uid:/ { ours = $2 == uid && $3 == uid && $4 == uid }
 		/^NSpid:/ && NF > 2 { ours = 0 }
-		/^Threads:/ && ours { print pid, parent, name }'
+		/^Threads:/ && ours { print pid, name }'
 }
 
 # Return whether any process listens on a TCP port, on all addresses or on one, but the
@@ -156,17 +155,15 @@ is_taken() {
 listeners() {
 	titles=$(processes 0 | sed 's|^\([0-9]*\) .*|/proc/\1/cmdline|' |
 		xargs grep -lsaE '^sshd[^/]*: /|^[^/]*: /.*\[listener\]' /dev/null) || :
-	processes 0 | while read -r pid parent name; do
-		case $titles in
-		*"/proc/$parent/"*) continue ;; # a child that is about to become a session
-		*"/proc/$pid/"*) ;;
-		*) continue ;;
-		esac
-		{ exe=$(readlink "/proc/$pid/exe") && title=$(tr '\0' ' ' <"/proc/$pid/cmdline"); } || continue
+	for file in $titles; do
+		pid=${file%/*}
+		{ parent=$(sed -n 's/^PPid:.//p' "$pid/status") && exe=$(readlink "$pid/exe") &&
+			title=$(tr '\0' ' ' <"$file"); } || continue
+		case $titles in *"/proc/$parent/"*) continue ;; esac # about to become a session
 		# shellcheck disable=SC2086 # words
 		case ${exe% (deleted)}:$title in
-		"$(readlink -f "$sshd"):"*'[listener]'*) echo "$pid $(config_of ${title%%\[listener\]*})" ;;
-		*) echo "$pid ?" ;;
+		"$(readlink -f "$sshd"):"*'[listener]'*) echo "${pid#/proc/} $(config_of ${title%%\[listener\]*})" ;;
+		*) echo "${pid#/proc/} ?" ;;
 		esac
 	done 2>/dev/null
 }
@@ -904,7 +901,7 @@ status() {
 		else
 			line user "$user, NOT $how: $me remove-user $user" no
 		fi
-		processes "$(id -u "$user")" | while read -r pid parent name; do
+		processes "$(id -u "$user")" | while read -r pid name; do
 			[ "$name" != echo-shell ] ||
 				line session "$user from $(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=\([^ ]*\).*/\1/p')"
 		done 2>/dev/null
