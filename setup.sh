@@ -680,7 +680,8 @@ check_config() {
 	done
 	address=$(echo "${address%:*}" | sed 's/[][]//g; s/^0\.0\.0\.0$/127.0.0.1/; s/^::$/::1/')
 	host=$address
-	case $host in 127.0.0.1 | ::1) host=localhost ;; esac
+	# A small machine may have no /etc/hosts.
+	case $host in 127.0.0.1 | ::1) ! getent hosts localhost >/dev/null || host=localhost ;; esac
 }
 
 refuse_port() { die "port $port is taken: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"; }
