@@ -946,6 +946,7 @@ main() {
 		shift
 		install_packages 'cc:gcc libc6-dev' make:make sshd:openssh-server ssh:openssh-client \
 			shellcheck:shellcheck bats:bats
+		[ -x "$here/tests/run" ] || die "$here cannot be run from: is it mounted with noexec? Copy it elsewhere"
 		rm -rf "$work"
 		exec "$here/tests/run" "$@"
 		;;
