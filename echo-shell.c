@@ -149,9 +149,9 @@ names_this_program(const char *command)
 
 /*
  * Put stdin in raw mode if it is a terminal. What was typed already is kept (never
- * TCSAFLUSH). We were run by hand outside SSH, or if we are the foreground job of a
- * shell: what sshd starts is in the process group of the session leader. By hand,
- * say how to leave, and leave on the usual signals.
+ * TCSAFLUSH). What sshd starts has SSH_CONNECTION and is in the process group of the
+ * session leader; anything else was run by hand. Then say how to leave, and leave on
+ * the usual signals.
  */
 static void
 raw_mode(void)
@@ -160,7 +160,7 @@ raw_mode(void)
 	const struct sigaction action = { .sa_handler = leave_on };
 
 	if (tcgetattr(STDIN_FILENO, &cooked) == -1) {
-		if (errno == ENOTTY || errno == EINVAL) /* /dev/urandom's */
+		if (errno == ENOTTY || errno == EINVAL) /* as of /dev/urandom */
 			return;
 		err(1, "standard input");
 	}

@@ -16,7 +16,7 @@
 #
 #   In the environment: PORT=n, HOST_KEY=file, PASSWORD=word (demo's)
 #
-# Each command is a row of steps in a safe order. A step that was taken before does
+# Each command is a sequence of steps in a safe order. A step that was taken before does
 # nothing, so the same command completes what was cut off, and uninstall works from
 # any state. Nothing is recorded: what has our names is ours.
 
@@ -27,7 +27,7 @@ export LC_ALL
 # Root by plain su has no sbin. An empty part would be the current folder.
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-here=$(unset CDPATH && cd "$(dirname "$0")" && pwd)
+here=$(dirname "$(readlink -f "$0")")
 me="${SUDO_USER:+sudo }./setup.sh"
 group=echo-shell
 comment='echo-shell demo user' # of each account that we make
@@ -40,9 +40,9 @@ lock=/etc/ssh/sshd_config.d/echo-shell.conf
 unit=/etc/systemd/system/echo-shell.service
 old_socket=/etc/systemd/system/echo-shell.socket # of an earlier version, as are
 old_record=$own/installed                        # this and ssh_host_key.pub
-files="$own/sshd_config $own/echo-shell.conf $own/banner $own/ssh_host_key $own/askpass
+files="$own/sshd_config $own/echo-shell.conf $own/banner $own/ssh_host_key
 	$program $lock $unit $old_socket $old_record $own/ssh_host_key.pub"
-client=host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22 # of whom sshd -T is asked
+client=host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22 # the connection of which sshd -T is asked
 logfile=/var/log/echo-shell.log      # only without systemd and syslog
 no_start=/etc/ssh/sshd_not_to_be_run # Debian's own switch for its ssh service
 
@@ -55,7 +55,6 @@ changed=      # set if this run changed files
 made=         # the accounts that this run made
 ran=          # the pid of our server, if it ran before
 was_here=     # set if anything of ours was here before
-was_in_force= # the mark, if it was there before
 
 # --- how a run ends ---------------------------------------------------------
 
@@ -81,7 +80,8 @@ try() {
 	what=$1
 	shift
 	"$@" >"$work/output" 2>&1 && return
-	what="cannot $what: $1: $(last_line "$work/output")"
+	why=$(last_line "$work/output")
+	what="cannot $what${why:+: $why}"
 	[ -n "$going_back" ] || die "$what"
 	left="$left, but $what"
 }
@@ -98,14 +98,14 @@ finish() {
 			"$back" >/dev/null 2>&1 </dev/null
 			failure="$failure; all is as it was before$left"
 		fi
-		say "setup.sh: $failure" >&2
+		printf '%s\n' "setup.sh: $failure" | tr -c '[:print:]\n' '?' >&2
 	fi
 	[ -z "$work" ] || rm -rf "$work"
 	exit "$1"
 }
 
-# Wait for another setup.sh, where there is a flock. Only root may open the file, or a
-# user could hold the lock.
+# Wait until no other setup.sh runs, if flock is installed. Only root may open the file,
+# or a user could hold the lock.
 take_turn() {
 	have flock || return 0
 	(umask 077 && : >>/run/echo-shell.lock)
@@ -140,8 +140,8 @@ processes() {
 		/^Threads:/ && ours { print pid, name }'
 }
 
-# Return whether any process listens on a TCP port, on all addresses or on one, but the
-# process with this pid.
+# Return whether any process but the one with this pid listens on a TCP port, be it on one
+# address.
 is_taken() {
 	# shellcheck disable=SC2012 # not for the names, for what they point to
 	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
@@ -175,7 +175,11 @@ config_of() {
 	while getopts :C:E:b:c:f:g:h:k:o:p:u:46DGQRTdeiqrtV option; do
 		[ "$option" != f ] || file=$OPTARG
 	done
-	case $#:$file in "$((OPTIND - 1)):-" | "$((OPTIND - 1)):/"*) ;; *) file='?' ;; esac
+	shift $((OPTIND - 1))
+	for word; do # what follows an option with a blank, such as -o "Port 22"
+		case $word in -*f*) file='?' ;; esac
+	done
+	case $#:$file in *:- | 0:/*) ;; *) file='?' ;; esac
 	echo "$file"
 }
 
@@ -256,14 +260,14 @@ render() {
 
 need_etc() { [ -w /etc ] || die "cannot write to /etc: run ./setup.sh when the image is made"; }
 
-# Return whether a file is as in a tree.
+# Return whether a file equals its copy in a tree, or is in neither.
 same() { { [ ! -e "$1$2" ] && [ ! -e "$2" ]; } || cmp -s "$1$2" "$2"; }
 
 # Put a file in place as it is in a tree, whole or not at all; remove it if the tree has
 # none. sshd must read all of them anew but the program.
 put() {
 	! same "$1" "$2" || return 0
-	need_etc
+	[ -n "$going_back" ] || need_etc
 	changed=yes
 	[ "$2" = "$program" ] || [ ! -e "$in_force" ] || try "remove $in_force" rm "$in_force"
 	if [ -e "$1$2" ]; then
@@ -275,13 +279,14 @@ put() {
 }
 
 # Mark that the servers have read all files, and which administrator's file.
+is_in_force() { [ "$(cat "$in_force" 2>/dev/null)" = "$(cksum "$admin" 2>&1)" ]; }
+
 mark_in_force() { { cksum "$admin" 2>&1 || :; } >"$in_force" || die "cannot write $in_force"; }
 
 # Put all files in place. From here on, a run that fails goes back.
 put_all() {
-	was_in_force=$(cat "$in_force" 2>/dev/null) || :
 	[ ! -d "$own" ] || was_here=yes
-	for file in $files; do
+	for file in $files $in_force; do
 		[ ! -e "$file" ] || { mkdir -p "$work/old${file%/*}" && cp -p "$file" "$work/old$file"; } ||
 			die "cannot copy $file to $work"
 	done
@@ -314,7 +319,8 @@ go_back() {
 	! systemd_runs || try "reload systemd" systemctl daemon-reload
 	[ -z "$ran" ] || try "start the server" start_server
 	# The server that was started again has read the administrator's file as it is now.
-	[ "$was_in_force" != "$(cksum "$admin" 2>&1)" ] || echo "$was_in_force" >"$in_force"
+	put "$work/old" "$in_force"
+	is_in_force || rm -f "$in_force"
 	[ -z "$was_here" ] || return 0
 	try "remove $logfile" rm -f "$logfile"
 	rmdir "$own" 2>/dev/null || step "kept $own: it holds files that setup.sh did not write"
@@ -352,14 +358,12 @@ find_sshd() {
 	[ -z "$empty" ] || mkdir -p "$empty" || die "cannot make $empty, which sshd wants"
 	ran=$(server_pid) || :
 	configs=$(other_listeners | awk '!done[$2]++ { print $2 } END { print "-" }')
-	case $configs in *'?'*)
-		die "an sshd that listens is not $sshd, or does not show which file it reads: start it with -f /FILE," \
-			"from an environment that is not empty"
-		;;
-	esac
+	unclear=$(other_listeners | sed -n 's/ ?$//p' | paste -s -d ' ' -)
+	[ -z "$unclear" ] || die "which file the sshd with pid $unclear reads cannot be told: start it as $sshd -f /FILE," \
+		"from an environment that is not empty"
 }
 
-# Print what these hold for root, an ordinary user and a stranger.
+# Print what each configuration says for root, an ordinary user and a stranger.
 system_view() {
 	ordinary=$(getent passwd | awk -F : '$3 >= 1000 && $3 <= 60000 { print $1; exit }')
 	for config in $configs; do
@@ -379,7 +383,7 @@ reload_system_sshd() {
 		if sshd_with "$config" -t 2>/dev/null; then
 			kill -HUP "$pid" || :
 		else
-			step "the sshd with pid $pid is not reloaded: its configuration has an error (sshd -t)"
+			step "the sshd with pid $pid is not reloaded: its configuration has an error (sshd -t) or cannot be told"
 		fi
 	done
 }
@@ -390,8 +394,8 @@ options() {
 	awk '/^\t?[A-Za-z]/ { keyword = tolower($1); sub(/^\t?[^ ]+/, ""); print keyword $0 }' "$1"
 }
 
-# Print what lets an account, or some clients of it, out of the lock in the sshd that was
-# asked last.
+# Print each way in which the lock does not apply to an account, or to some clients of it,
+# in the sshd that was asked last.
 holes() {
 	# Only DenyGroups may have other values beside ours.
 	options "$work/shown" | awk 'NR == FNR { lock[$0]; keyword[$1]; next }
@@ -401,19 +405,19 @@ holes() {
 	# sshd was asked about one address. For all others: the file itself has the Include,
 	# and before it no Match, however it is written. One that cannot be read has neither.
 	tr -d '\r' <"$file" | awk '
-		tolower($1) == "include" && $2 ~ "^(/etc/ssh/)?sshd_config.d/[*].conf$" { found = 1; exit }
+		tolower($1) == "include" && $2 ~ "^(/etc/ssh/)?sshd_config[.]d/[*][.]conf$" { found = 1; exit }
 		tolower($0) ~ /^[^a-z#]*match/ { print; found = 1; exit }
 		END { if (!found) print "no Include" }'
 	# Another file's Match on the client may come before, and its values win, but for
 	# DenyGroups, which adds up. sshd cuts a long line, and then "user" is missing.
 	[ "$way" = server ] || sed -n "s/.*checking match for '/Match /p" "$work/trace" | awk -v "lock=Match Group $group" '
 		{ whole = sub(/\047 user .*/, "") }
-		$0 == lock { exit }
-		!whole || tolower($0) ~ /address|host|port|rdomain|version/ { print $0 " in an earlier file" }'
+		$0 == lock { printf "%s", before; before = "" }
+		!whole || tolower($0) ~ /[ \t"](local)?(address|host|port|rdomain|version)[ \t"=]/ { before = before $0 " in an earlier file\n" }'
 }
 
-# End the run unless each sshd holds an account to every line of the lock. The
-# administrator is to change it: the next run has every sshd read its configuration.
+# End the run unless each sshd applies every line of the lock to an account. If not, the
+# administrator will change a file: the next run has every sshd read its configuration.
 prove_lock() {
 	for config in $configs; do
 		sshd_with "$config" -T -ddd -C "user=$1,$client" >"$work/shown" 2>"$work/trace" ||
@@ -421,10 +425,9 @@ prove_lock() {
 		file=$(sed -n '/.*load_server_config: filename /{s///;p;q;}' "$work/trace" | tr -d '\r')
 		hole=$(holes | head -n 1)
 		[ -n "$hole" ] || continue
-		rm -f "$in_force"
-		was_in_force=
-		die "$file does not hold $1 to $lock ($hole):" \
-			"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
+		rm -f "$in_force" "$work/old$in_force"
+		die "$file does not apply $lock to $1 ($hole): put the line 'Include /etc/ssh/sshd_config.d/*.conf'" \
+			"at its top, before every Match; a file there that says otherwise must come after ${lock##*/}"
 	done
 }
 
@@ -436,14 +439,15 @@ prove_and_reload() {
 	done
 	if [ -e "$work/before" ]; then
 		system_view >"$work/after" 2>&1 || :
-		cmp -s "$work/before" "$work/after" || die "with $lock the system's sshd would not be what it was for all others"
+		cmp -s "$work/before" "$work/after" || die "$lock would change the system's sshd for other users"
 	fi
 	[ ! -e "$in_force" ] || return 0
 	try "write to the disk" sync # the lock must outlive a power cut if a password does
 	reload_system_sshd
 }
 
-# Print the line that keeps an account out of the sshd that serves it, if there is one.
+# Print the AllowUsers or AllowGroups line by which the sshd that serves an account refuses
+# it, if there is one.
 kept_out() {
 	config=-
 	[ "$way" = drop-in ] || config=$own/sshd_config
@@ -486,7 +490,7 @@ make_account() {
 
 # Print 20 of 31 letters and digits, none that looks like another: 99 bits.
 random_password() {
-	tr -dc 'abcdefghjkmnpqrstuvwxyz23456789' </dev/urandom | dd bs=1 count=20 2>/dev/null
+	dd if=/dev/urandom bs=1024 count=1 2>/dev/null | tr -dc 'abcdefghjkmnpqrstuvwxyz23456789' | cut -c 1-20
 }
 
 # Set passwords, given as name:password, all at once. A random one needs no slow hash:
@@ -565,7 +569,8 @@ stop_server() {
 reason() {
 	log=$(if systemd_runs; then journalctl -q -n 3 -o cat -u "${unit##*/}"; else tail -n 3 "$logfile"; fi 2>/dev/null |
 		grep -v logout | tail -n 1 | tr -d '\r')
-	echo "$(last_line "$1")${log:+; $log}"
+	why=$(last_line "$1")
+	echo "$why${why:+${log:+; }}$log"
 }
 
 # Log in as the probe, without and with a terminal. End the run unless both get their
@@ -578,11 +583,6 @@ trial_login() {
 		remove_account "$probe"
 		return
 	fi
-	# In $own, since /run may be mounted with noexec. The second shell expands the variable.
-	# shellcheck disable=SC2016
-	printf '#!/bin/sh\nprintf "%%s\\n" "$ECHO_SHELL_PASSWORD"\n' >"$new$own/askpass"
-	chmod 700 "$new$own/askpass"
-	put "$new" "$own/askpass"
 	echo "$group $(ssh-keygen -y -f "$own/ssh_host_key")" >"$work/known_hosts"
 	from=
 	[ "$address" != 127.0.0.1 ] ||
@@ -591,26 +591,23 @@ trial_login() {
 	set_passwords random "$probe:$trial"
 	for tty in -T -tt; do
 		# shellcheck disable=SC2086 # an option or none
-		type_setup | ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$own/askpass SSH_ASKPASS_REQUIRE=force \
-			ssh "$tty" -F none -p "$port" $from -o LogLevel=ERROR -o HostKeyAlias="$group" \
-			-o "UserKnownHostsFile=$work/known_hosts" -o StrictHostKeyChecking=yes \
+		type_setup | ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$here/setup.sh SSH_ASKPASS_REQUIRE=force \
+			timeout --foreground 60 ssh "$tty" -F none -p "$port" $from -o LogLevel=ERROR \
+			-o "UserKnownHostsFile=$work/known_hosts" -o HostKeyAlias="$group" -o StrictHostKeyChecking=yes \
 			-o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 \
 			-o ConnectTimeout=10 -o ServerAliveInterval=5 \
 			"$probe@$address" >"$work/answer$tty" 2>"$work/errors" 9>&- || :
 		answered || die "the server is up but a login (ssh $tty) gets no echo: $(reason "$work/errors")"
 	done
 	remove_account "$probe"
-	try "remove $own/askpass" rm -f "$own/askpass"
 }
 
 answered() { grep -qs "echo: 'setup" "$work/answer$tty"; }
 
-# Print a word until it is answered, or for 40 seconds, the longest that a login takes;
-# then the keys with which ssh leaves a terminal.
+# Print a word until it is answered; then the keys with which ssh leaves a terminal.
 type_setup() {
 	exec 9>&- # or it keeps the turn if this run is killed
-	tries=400
-	until answered || [ $((tries -= 1)) = 0 ]; do
+	until answered; do
 		printf setup && sleep 0.1 || return
 	done
 	printf '\r~.'
@@ -621,20 +618,17 @@ type_setup() {
 # Set $way and $port to what is installed.
 find_way() {
 	way=server
-	[ -e "$own/sshd_config" ] || way=drop-in
+	again=$me
+	[ -e "$own/sshd_config" ] || { way=drop-in && again="$me drop-in"; }
 	port=$(sed -n '/^Port /{s///p;q;}' "$own/sshd_config" 2>/dev/null) || :
 }
 
 # End the run if echo-shell was installed by hand, or something has our names.
 refuse_by_hand() {
-	[ ! -d "$own" ] || return 0
-	hand=
-	for file in "$program" "$lock" "$unit"; do
-		[ ! -e "$file" ] || hand="$hand rm $file;"
-	done
-	! getent group "$group" >/dev/null || hand="$hand groupdel $group;"
-	[ -z "$hand" ] || die "echo-shell was installed here by hand; to remove that, give its users" \
-		"another group and shell, then:$hand and reload ssh"
+	hand=$({ ls -d "$program" "$lock" "$unit" || :; getent group "$group" | sed 's/:.*//; s/^/the group /'; } 2>/dev/null |
+		paste -s -d , - | sed 's/,/, /g')
+	[ -d "$own" ] || [ -z "$hand" ] || die "echo-shell was installed here by hand; to remove that, give its users" \
+		"another group and shell, remove $hand, and reload ssh"
 }
 
 # End the run for what would stop the server, but not the drop-in.
@@ -657,7 +651,7 @@ find_key() {
 		return
 	fi
 	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
-	(umask 077 && cat "$key" >"$work/key")
+	(umask 077 && cat <"$key" >"$work/key")
 	ssh-keygen -y -P '' -f "$work/key" >"$work/output" 2>&1 ||
 		die "HOST_KEY=$key is not a private key without a passphrase: $(last_line "$work/output")"
 }
@@ -694,13 +688,13 @@ prepare() {
 	set -- sshd:openssh-server ssh:openssh-client useradd:passwd
 	[ -e "$here/echo-shell" ] || set -- "$@" 'cc:gcc libc6-dev' make:make
 	install_packages "$@"
-	! have make || TMPDIR=$work make -s -C "$here" echo-shell >"$work/output" 2>&1 ||
+	! have make || MAKEFLAGS='' TMPDIR=$work make -s -C "$here" echo-shell >"$work/output" 2>&1 ||
 		die "cannot build: $(grep -m 1 -e error: -e annot -e denied "$work/output" || last_line "$work/output")"
 	find_sshd
 	[ "$way" = drop-in ] || find_key
 	render_all
 	same "$new" "$lock" || system_view >"$work/before" 2>"$work/output" ||
-		die "the system's sshd refuses its own configuration: $(last_line "$work/output"); mend it first"
+		die "the system's sshd refuses its own configuration: $(last_line "$work/output"); fix it first"
 	[ "$way" = drop-in ] || check_config
 	put_all
 }
@@ -715,7 +709,7 @@ install_server() {
 		[ -z "$ran" ] || die "the server runs already, with pid $ran"
 		remove_account "$probe"
 	else
-		[ -n "$ran" ] && [ "$(cat "$in_force" 2>/dev/null)" = "$(cksum "$admin" 2>&1)" ] || start=yes
+		[ -n "$ran" ] && is_in_force || start=yes
 		[ -z "$changed$start$made" ] || make_account "$probe"
 	fi
 	prove_and_reload
@@ -765,7 +759,7 @@ install_drop_in() {
 	[ -n "$(our_users)" ] || make_account "$probe" # sshd cannot be asked about nobody
 	prove_and_reload
 	remove_account "$probe"
-	[ -e "$in_force" ] || mark_in_force
+	[ -e "$in_force" ] || { changed=yes && mark_in_force; }
 	back=
 	[ -n "$changed" ] || step "nothing to do: all is there; nothing was changed or reloaded"
 	say "echo-shell: members of group $group get an echo from the system's sshd, where it runs, and nothing else
@@ -804,7 +798,7 @@ add_users() {
 	find_sshd
 	render_all
 	same "$new" "$lock" ||
-		die "$lock is not this checkout's: $me$([ "$way" = server ] || echo " $way") first"
+		die "$lock is not this checkout's: $again first"
 	kind=random
 	if [ "$*" = - ]; then
 		kind=given
@@ -875,9 +869,9 @@ status() {
 	find_sshd
 	render_all
 	well=yes
-	[ -e "$in_force" ] || line install "not all of it is in force: run the same command again" no
+	is_in_force || line install "not all of it is in force: $again completes it" no
 	for file in $files; do
-		[ ! -e "$new$file" ] || same "$new" "$file" || line file "$file is not this checkout's: $me replaces it"
+		[ ! -e "$new$file" ] || same "$new" "$file" || line file "$file is not this checkout's: $again replaces it"
 	done
 	if [ "$way" = drop-in ]; then
 		how="held to the echo"
@@ -923,6 +917,7 @@ uninstall() {
 	made=$(our_users)
 	changed=yes
 	go_back
+	(set +f && rm -rf /run/echo-shell.??????) # of runs that were killed, too
 	step "everything is removed"
 	[ ! -e "$admin" ] || step "only $admin is kept: you wrote it"
 	[ -z "$port" ] || step "the host key with it: who logged in here types ssh-keygen -R '[localhost]:$port'"
@@ -934,6 +929,8 @@ main() {
 	# Not in /tmp, which every user can fill.
 	[ "$(id -u)" != 0 ] || work=$(mktemp -d /run/echo-shell.XXXXXX 2>/dev/null) ||
 		die "cannot write to /run: in a container, mount a tmpfs there"
+	[ -x "$here/setup.sh" ] || die "$here/setup.sh cannot be executed: chmod +x it, or, if it is mounted with noexec," \
+		"copy the checkout elsewhere"
 	command=${1-}
 	case $command in
 	-h | --help | help)
@@ -946,7 +943,6 @@ main() {
 		shift
 		install_packages 'cc:gcc libc6-dev' make:make sshd:openssh-server ssh:openssh-client \
 			shellcheck:shellcheck bats:bats
-		[ -x "$here/tests/run" ] || die "$here cannot be run from: is it mounted with noexec? Copy it elsewhere"
 		rm -rf "$work"
 		exec "$here/tests/run" "$@"
 		;;
@@ -966,4 +962,5 @@ main() {
 	esac
 }
 
-main "$@"
+# ssh asks this script for the password of the trial login.
+if [ -n "${ECHO_SHELL_PASSWORD-}" ]; then echo "$ECHO_SHELL_PASSWORD"; else main "$@"; fi

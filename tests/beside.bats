@@ -157,19 +157,19 @@ is_refused() {
 	for match in 'Match Address *,!127.0.0.2' 'Match Address 127.0.0.1' 'Match all' '  MATCH Group *' '=Match all'; do
 		is_refused "sed -i '/^Include/d' \"\$0\"
 			printf '%s\n\tX11Forwarding no\nInclude /etc/ssh/sshd_config.d/*.conf\n' '$match' >>\"\$0\"" \
-			"$lock ($match): put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top" '' drop-in
+			"($match): put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top" '' drop-in
 		config 'sed -i "/^[ =]*M[aA][tT][cC][hH]/,\$d" "$0"'
 	done
 	config 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >/etc/ssh/more.conf'
-	is_refused 'echo "Include /etc/ssh/more.conf" >>"$0"' "$lock (no Include): put the line" '' drop-in
+	is_refused 'echo "Include /etc/ssh/more.conf" >>"$0"' "(no Include): put the line" '' drop-in
 	config 'echo "Include /etc/ssh/sshd_config.d/*.conf" >/etc/ssh/more.conf'
 	is_refused 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/more.conf\n" >>"$0"; sed -i "\$!{/^Include/d}" "$0"' \
-		"$lock (Match Address 127.0.0.1): put the line" '' drop-in
+		"(Match Address 127.0.0.1): put the line" '' drop-in
 	# What is included by another path cannot be told from what is not.
 	there 'ln -s sshd_config.d /etc/ssh/linked.d'
 	for path in /etc/ssh//sshd_config.d ./sshd_config.d /etc/ssh/linked.d; do
 		is_refused "sed -i '/^Match/d; /^Include/d' \"\$0\"; printf 'Include $path/*.conf\n' >>\"\$0\"" \
-			"$lock (no Include): put the line" ''
+			"(no Include): put the line" ''
 	done
 	# A Match ends with its file: the Include may come after such a file. sshd takes what
 	# does not begin with / from /etc/ssh.
@@ -189,9 +189,9 @@ is_refused() {
 	in_machine perl -MSocket -e 'for (1 .. 9000) { socket($s[$_], PF_INET, SOCK_STREAM, 0) && listen($s[$_], 1) or die }
 		open(F, ">$ARGV[0]"); close(F); sleep 1000' "$work/open" &
 	wait_for [ -e "$work/open" ]
-	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock" '' drop-in
 	there 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >>/etc/ssh/other_config'
-	is_refused true "/etc/ssh/other_config does not hold echo-shell-probe to $lock (Match Address 127.0.0.1): put" drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock to echo-shell-probe (Match Address 127.0.0.1): put" drop-in
 	there 'sed -i /^Match/d /etc/ssh/other_config'
 	in_machine ./setup.sh
 	# From which folder a relative name was meant cannot be told.
@@ -200,7 +200,7 @@ is_refused() {
 	there 'cd /etc/ssh && "$(command -v sshd)" -f other_config'
 	wait_for in_machine test -s /run/other.pid
 	run there 'cd /etc/ssh && exec "$0/setup.sh"' "$work/project"
-	same "1 setup.sh: an sshd that listens is not $(command -v sshd), or does not show which file it reads: start it with -f /FILE, from an environment that is not empty" "$status $output"
+	same "1 setup.sh: which file the sshd with pid $(in_machine cat /run/other.pid) reads cannot be told: start it as $(command -v sshd) -f /FILE, from an environment that is not empty" "$status $output"
 	in_machine test -s /run/other.pid
 	stop_sshd /run/other.pid
 	system_sshd_up /run/other.pid -f /etc/ssh/other_config
@@ -216,17 +216,17 @@ is_refused() {
 	there 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
 		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config'
 	system_sshd_up /run/other.pid -p2299 -4f /etc/ssh/other_config
-	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock" '' drop-in
 	stop_sshd /run/other.pid
 	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid
 	wait_for in_machine test -s /run/third.pid
-	is_refused true "an sshd that listens is not $(command -v sshd), or does not show" '' drop-in
+	is_refused true "which file the sshd with pid " '' drop-in
 	stop_sshd /run/third.pid
 	# So much of the title is left that it names another file.
 	in_machine cp "$main" "$main-private"
 	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid -f "$main-private"
 	wait_for in_machine test -s /run/third.pid
-	is_refused true "an sshd that listens is not" '' drop-in
+	is_refused true "which file the sshd with pid " '' drop-in
 	stop_sshd /run/third.pid
 	# Another program, and the same one by another name.
 	there 'cp "$(command -v sshd)" /usr/local/bin/sshd-copy; ln -s "$(command -v sshd)" /usr/local/bin/internal'
@@ -234,16 +234,16 @@ is_refused() {
 	stop_sshd /run/other.pid
 	there '/usr/local/bin/sshd-copy -p 2299 -o PidFile=/run/other.pid'
 	wait_for in_machine test -s /run/other.pid
-	is_refused true "an sshd that listens is not" '' drop-in
+	is_refused true "which file the sshd with pid " '' drop-in
 	stop_sshd /run/other.pid
 	there '/usr/local/bin/internal -f /etc/ssh/other_config'
 	wait_for in_machine test -s /run/other.pid
-	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock" '' drop-in
 	stop_sshd /run/other.pid
 	# As in "ssh root@host sshd -D -f ...": its parent is named sshd, and does not listen.
 	there 'cp /bin/sh /tmp/sshd; /tmp/sshd -c "\"\$0\" -D -f /etc/ssh/other_config; :" "$(command -v sshd)" >/dev/null 2>&1 &'
 	wait_for in_machine test -s /run/other.pid
-	is_refused true "/etc/ssh/other_config does not hold" '' drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock" '' drop-in
 }
 
 @test "a user's own sshd, and processes that only have our names, are neither believed nor waited for" {
@@ -279,16 +279,16 @@ is_refused() {
 
 @test "something before the lock that wins is refused" {
 	is_refused 'printf "Match all\n\tPubkeyAuthentication yes\n" >"$0.d/00-first.conf"' \
-		"$main does not hold echo-shell-probe to $lock (" drop-in
+		"$main does not apply $lock to echo-shell-probe (pubkeyauthentication yes): " drop-in
 	in_machine ./setup.sh # whose lock nothing can take back
 }
 
 @test "a Match that wins for some clients only is refused by the drop-in, and nowhere else" {
 	is_refused 'printf "Match Address 127.7.0.0/16\n\tDisableForwarding no\n" >"$0.d/00-lan.conf"' \
-		"$lock (Match Address 127.7.0.0/16 in an earlier file): put the line" drop-in
+		"(Match Address 127.7.0.0/16 in an earlier file): put the line" drop-in
 	# sshd cuts what it says of a long line.
 	is_refused 'printf "Match Address %s127.7.0.0/16\n\tDisableForwarding no\n" "$(printf "10.20.%d.0/24," $(seq 99))" >"$0.d/00-lan.conf"' \
-		"$lock (Match Address 10.20.1.0/24" drop-in
+		"(Match Address 10.20.1.0/24" drop-in
 	in_machine ./setup.sh # whose lock nothing can take back
 }
 
@@ -301,7 +301,7 @@ is_refused() {
 
 @test "a lock that would change something for others is refused" {
 	in_machine sed -i "1i MaxSessions 7" sshd_config.d/echo-shell.conf sshd_config.d/port-2022/keep-out.conf
-	is_refused true "the system's sshd would not be what it was for all others" '' drop-in
+	is_refused true "$lock would change the system's sshd for other users" '' drop-in
 }
 
 @test "drop-in: a pty is exact, no motd, no forwarding; open sessions stay; a second run does nothing" {
@@ -381,7 +381,7 @@ is_refused() {
 	for command in uninstall drop-in '' status; do
 		tree >"$work/tree.before"
 		run in_machine ./setup.sh $command
-		same "1 setup.sh: echo-shell was installed here by hand; to remove that, give its users another group and shell, then: rm /usr/local/bin/echo-shell; rm $lock; groupdel echo-shell; and reload ssh" "$status $output"
+		same "1 setup.sh: echo-shell was installed here by hand; to remove that, give its users another group and shell, remove $lock, /usr/local/bin/echo-shell, the group echo-shell, and reload ssh" "$status $output"
 		same_tree "$work/tree.before"
 	done
 }

@@ -127,7 +127,7 @@ stop_server() {
 
 @test "a group echo-shell that is not ours is refused, and one with members by every command" {
 	in_machine groupadd echo-shell
-	refuses "echo-shell was installed here by hand; to remove that, give its users another group and shell, then: groupdel echo-shell; and reload ssh"
+	refuses "echo-shell was installed here by hand; to remove that, give its users another group and shell, remove the group echo-shell, and reload ssh"
 	in_machine groupdel echo-shell
 	in_machine ./setup.sh
 	in_machine useradd -M -d / "stranger$$"
@@ -186,7 +186,7 @@ stop_server() {
 	in_machine cp -p /etc/ssh/sshd_config "$work/kept"
 	there 'echo "NoSuchOption yes" >>/etc/ssh/sshd_config'
 	refuses "the system's sshd refuses its own configuration: /etc/ssh/sshd_config"
-	has "$output" "Bad configuration option: NoSuchOption; mend it first"
+	has "$output" "Bad configuration option: NoSuchOption; fix it first"
 	in_machine cp -p "$work/kept" /etc/ssh/sshd_config
 }
 

@@ -93,6 +93,10 @@
 	in_machine ./setup.sh add-user bob alice >"$work/added"
 	same "echo-shell: not let in by this sshd, which has 'AllowUsers alice', until its configuration also has: AllowUsers bob" "$(head -n 1 "$work/added")"
 	in_machine rm "$admin"
+	run in_machine ./setup.sh status
+	same 1 "$status"
+	has "$output" "  install    not all of it is in force: ./setup.sh completes it"
+	in_machine ./setup.sh
 	echo "# newer" >>"$work/project/sshd_config.d/port-2022/banner"
 	run in_machine ./setup.sh status
 	same 0 "$status"
