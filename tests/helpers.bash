@@ -74,6 +74,8 @@ first_process='
 	cd "$1/over/etc"
 	rm -rf ssh/echo-shell* ssh/sshd_config.d/* systemd/system/echo-shell* systemd/system/*/echo-shell*
 	[ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config ssh/sshd_config
+	# A wrong password is not to cost two seconds.
+	[ ! -e pam.d/common-auth ] || sed -i "s/pam_unix.so/& nodelay/" pam.d/common-auth
 	for file in passwd group; do
 		cp "$file" "$file-"
 		awk -F : "(\$3 < 1000 || \$3 > 60000) && !/^demo:|echo-shell/" "$file-" >"$file"
@@ -99,7 +101,7 @@ first_process='
 	echo "$pid" >"$1/pid.new"
 	mv "$1/pid.new" "$1/pid"
 	set +e
-	while :; do sleep 0.2; done
+	while :; do sleep 10000 & wait; done # until reset kills the sleep
 '
 
 # Make the machine, with a copy of the project in $work/project. Where that cannot be
@@ -126,7 +128,10 @@ machine_up() {
 			return 1
 		fi
 	else
-		unshare --mount --pid --net --fork sh -c "$first_process" sh "$work" >"$work/unshare" 2>&1 3>&- &
+		# A small table of connections, where the kernel can: to read /proc/net/tcp, it
+		# goes through all of the table.
+		unshare --net sh -c 'echo 1024 2>/dev/null >/proc/sys/net/ipv4/tcp_child_ehash_entries
+			exec unshare --mount --pid --net --fork sh -c "$@"' sh "$first_process" sh "$work" >"$work/unshare" 2>&1 3>&- &
 		disown # or bash tells of its end
 		until [ -e "$work/pid" ]; do
 			if ! kill -0 "$!" 2>/dev/null; then
@@ -193,7 +198,7 @@ end_test() {
 # Print what is in the folders that setup.sh may write to, but for the account tools' own
 # backups and the record of logins; and a checksum where it does write.
 tree() {
-	there 'cd / && find etc usr/local/bin var/log ! -name "*-" ! -name "[bw]tmp*" ! -name lastlog ! -name faillog -printf "%M %u %g %p\n"
+	there 'cd / && find etc usr/local/bin var/log ! -name "*-" ! -name "[bw]tmp*" ! -name lastlog ! -name faillog -printf "%M %U %G %p\n"
 		find etc -maxdepth 1 -type f ! -name "*-" -exec cksum {} + &&
 		find etc/ssh etc/systemd usr/local/bin -type f -exec cksum {} +' | sort -k 4
 }
@@ -230,9 +235,8 @@ shim() {
 system_sshd_up() {
 	local pid=${1:-/run/sshd.pid}
 
-	there 'for type in rsa ecdsa ed25519; do
-			[ -e /etc/ssh/ssh_host_${type}_key ] || ssh-keygen -q -t $type -N "" -f /etc/ssh/ssh_host_${type}_key
-		done
+	there 'key=/etc/ssh/ssh_host_ed25519_key
+		[ -e "$key" ] || ssh-keygen -q -t ed25519 -N "" -f "$key"
 		shift
 		"$(command -v sshd)" -E /run/system-sshd.log "$@"' sh "$@"
 	wait_for in_machine test -s "$pid"
