@@ -319,7 +319,7 @@ is_refused() {
 	wait_for grep -qx 1 "$work/out"
 
 	head -n 256 "$top/tests/python2-repr.tsv" |
-		talk_when serving 1 -- client tests/talk -p table -- ssh -tt -F "$work/ssh_config" alice@demo
+		talk_when serving 1 -- client tests/talk -p table ssh -tt -F "$work/ssh_config" alice@demo
 	run ssh_demo -o LogLevel=INFO -W 127.0.0.1:22 alice@demo </dev/null
 	has "$output" "administratively prohibited"
 	run client sftp -F "$work/ssh_config" -b /dev/null alice@demo

@@ -14,7 +14,7 @@ talk_on() {
 	mkfifo "$dir/stop"
 	exec 8<>"$dir/stop"
 	for ((i = 0; i < $1; i++)); do
-		client tests/talk "$([ $((i % 2)) = 0 ] && echo -u || echo -t)" keep -- \
+		client tests/talk "$([ $((i % 2)) = 0 ] && echo -u || echo -t)" keep \
 			ssh "$([ $((i % 2)) = 0 ] && echo -T || echo -tt)" -F "$work/ssh_config" \
 			-S "$dir/m$((i / 5 + 1))" demo <"$dir/stop" >"$dir/kept$i" 2>&1 &
 		echo "$!" >>"$dir/talks"

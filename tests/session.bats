@@ -9,7 +9,7 @@ one_server=yes
 # Talk to the server through ssh -tt on a pty by the table on stdin, in raw mode. Further
 # arguments go to ssh.
 on_a_pty() {
-	talk_when serving 1 -- client tests/talk -p table -- ssh -tt -F "$work/ssh_config" "$@" demo
+	talk_when serving 1 -- client tests/talk -p table ssh -tt -F "$work/ssh_config" "$@" demo
 }
 
 @test "with a pty, all 256 bytes come back one by one, and nothing else is printed" {
@@ -28,14 +28,14 @@ on_a_pty() {
 	{
 		head -n 256 "$top/tests/python2-repr.tsv"
 		printf 'c3a9ff41\tany\n'
-	} | talk_when serving 1 -- client tests/talk -p table -- sh -c 'stty sane iuclc parmrk istrip inlcr igncr \
+	} | talk_when serving 1 -- client tests/talk -p table sh -c 'stty sane iuclc parmrk istrip inlcr igncr \
 			ixon ixoff ixany imaxbel inpck olcuc onlret ocrnl extproc echonl noflsh tostop echoctl &&
 			exec ssh -tt -F "$0" demo' "$work/ssh_config"
 }
 
 @test "bytes that come early are exact where the client asks for raw modes" {
 	awk 'BEGIN { for (i = 0; i < 256; i++) printf "%02x", i; print "\tany" }' |
-		talk_when [ -e "$dir/raw" ] -- client tests/talk -p table -- \
+		talk_when [ -e "$dir/raw" ] -- client tests/talk -p table \
 			sh -c 'stty raw -echo; : >"$1/raw"; exec ssh -tt -F "$0" demo' "$work/ssh_config" "$dir"
 }
 
@@ -56,8 +56,8 @@ on_a_pty() {
 }
 
 @test "without a pty, chunks of all sizes come back whole" {
-	client tests/talk -u sizes -- ssh -F "$work/ssh_config" demo
-	client tests/talk -u random -- ssh -F "$work/ssh_config" demo
+	client tests/talk -u sizes ssh -F "$work/ssh_config" demo
+	client tests/talk -u random ssh -F "$work/ssh_config" demo
 }
 
 @test "the banner tells how to leave, before the login" {

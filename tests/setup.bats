@@ -357,7 +357,7 @@ stop_server() {
 		exec setpriv --bounding-set="$0" --no-new-privs "$@"' "$powers" \
 		"$(command -v sshd)" -D -e -f "$own/sshd_config" -o Port=2044 -o PidFile=/run/powers.pid >"$work/powers" 2>&1 &
 	wait_for in_machine test -s /run/powers.pid
-	client tests/talk -t sizes -- ssh -tt -F "$work/ssh_config" -p 2044 demo </dev/null || {
+	client tests/talk -t sizes ssh -tt -F "$work/ssh_config" -p 2044 demo </dev/null || {
 		cat "$work/powers"
 		return 1
 	}
@@ -485,8 +485,10 @@ servers() {
 	shim useradd 'while [ ! -e "'"$work"'/go" ]; do sleep 0.1; done'
 	in_machine env "$shims" ./setup.sh >"$work/said" 2>&1 &
 	wait_for in_machine test -d "$own"
-	run in_machine ./setup.sh uninstall
+	shim sleep 'echo "$1" >>"'"$work"'/slept"; set -- 0.01' # the test need not wait as long
+	run in_machine env "$shims" ./setup.sh uninstall
 	same "1 setup.sh: another setup.sh is at work: wait until it has ended" "$status $output"
+	same 10 "$(awk '{ sum += $1 } END { printf "%.0f", sum }' "$work/slept")"
 	same 600 "$(in_machine stat -c %a /run/echo-shell.lock)"
 	in_machine ./setup.sh add-user ann >"$work/added" &
 	: >"$work/go"
