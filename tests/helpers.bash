@@ -167,11 +167,30 @@ there() {
 	in_machine sh -c "$@"
 }
 
+# Run setup.sh. The trial login has its answer at once: a test that logs in itself needs
+# no other. For the real one, or with $shims, there is in_machine.
+setup_sh() {
+	in_machine env "$fast" ./setup.sh "$@"
+}
+
+# Run setup.sh with arguments, which must end with a status and say a text; says_only: and
+# nothing else.
+says() {
+	run setup_sh "${@:3}"
+	same "$1" "$status"
+	has "$output" "$2"
+}
+
+says_only() {
+	run setup_sh "${@:3}"
+	same "$1 $2" "$status $output"
+}
+
 # End the machine and all that runs in it.
 machine_down() {
 	[ -z "$no_machine" ] || return 0
 	if [ -n "${TEST_HERE-}" ]; then
-		in_machine ./setup.sh uninstall >/dev/null
+		setup_sh uninstall >/dev/null
 	else
 		kill -KILL "$machine"
 	fi
@@ -251,9 +270,8 @@ stop_sshd() {
 # --- a client ---------------------------------------------------------------
 
 # Install the server, in an environment; keep what setup.sh said and the password, and
-# make an ssh configuration that knows the server as "demo". Where the environment does
-# not say otherwise, the trial login has its answer at once: a test that logs in itself
-# needs no other.
+# make an ssh configuration that knows the server as "demo". With an environment, the trial
+# login is the real one.
 # shellcheck disable=SC2120 # tests give arguments
 server_up() {
 	in_machine env "${@:-$fast}" ./setup.sh >"$work/said" 2>&1 || {

@@ -196,7 +196,7 @@ flows() {
 	echoes
 }
 
-@test "whatever is killed or restarted, other sessions live on, new ones work, nothing is left" {
+@test "whatever is killed or restarted, clients too, other sessions live on, new ones work, nothing is left" {
 	need_machine "kills the server"
 	masters 1
 	talk_on 4
@@ -217,7 +217,7 @@ flows() {
 	echoes
 	in_machine kill -KILL "$(in_machine cat /run/echo-shell.pid)"
 	wait_for fails in_machine grep -q "$(printf ':%04X .* 0A ' "$port")" /proc/net/tcp
-	in_machine ./setup.sh
+	setup_sh
 	echoes
 	# All that time, four sessions have exchanged lines.
 	serving 4

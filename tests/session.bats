@@ -60,11 +60,6 @@ on_a_pty() {
 	client tests/talk -u random ssh -F "$work/ssh_config" demo
 }
 
-@test "the banner tells how to leave, before the login" {
-	PASS=wrong run ssh_demo -o LogLevel=INFO demo
-	has "$output" "To leave: Enter ~ ."
-}
-
 @test "a command, scp, sftp and subsystems are refused with a reason, and sessions go on" {
 	mkfifo "$dir/in"
 	ssh_demo -tt demo <>"$dir/in" >"$dir/out" 2>&1 &
@@ -126,8 +121,9 @@ forward() {
 	same 0 "$(in_machine stat -c %u "/proc/$pid/mem")" # root's: other sessions cannot open it
 }
 
-@test "only the right password of a demo user opens it" {
-	PASS=wrong denied
+@test "only the right password of a demo user opens it; before, the banner tells how to leave" {
+	PASS=wrong denied -o LogLevel=INFO demo
+	has "$output" "To leave: Enter ~ ."
 	PASS='' denied
 	denied -o PreferredAuthentications=publickey,keyboard-interactive,gssapi-with-mic,hostbased demo
 	has "$output" "Permission denied (password)."
@@ -180,13 +176,4 @@ forward() {
 	done
 	ssh_demo -q -S "$dir/m1" -O exit demo
 	wait_for serving 0
-}
-
-@test "a client that is killed leaves no process of its account behind" {
-	mkfifo "$dir/in"
-	ssh_demo demo <>"$dir/in" &
-	ssh_demo -tt demo <>"$dir/in" &
-	wait_for serving 2
-	there 'kill -KILL $(grep -lx ssh /proc/[0-9]*/comm | cut -d/ -f3)'
-	wait_for nobody_home
 }
