@@ -2,16 +2,9 @@
 # SPDX-License-Identifier: ISC
 # setup.sh fails or is interrupted: at each of its steps in turn, all or nothing.
 
+each=step
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
-
-setup() {
-	machine_with_steps
-}
-
-teardown() {
-	end_steps
-}
 
 # Print the state that a failure must go back to: the files, and who listens.
 state() {

@@ -222,6 +222,15 @@ tree() {
 		find etc/ssh etc/systemd usr/local/bin -type f -exec cksum {} +' | sort -k 4
 }
 
+# See that these lines, each of which an argument gives, are in a file.
+lines_in() {
+	local line
+
+	for line in "${@:2}"; do
+		grep -qxF -e "$line" "$1" || has "$(cat "$1")" "$line"
+	done
+}
+
 # See that nothing differs from a tree that was kept in a file; else show where it begins.
 same_tree() {
 	tree >"$work/tree.now"
@@ -393,7 +402,7 @@ talk_when() {
 
 # Make a machine in which these tools count their calls that change something. At step $AT
 # the tool does what $HOW says: it fails, or sends that signal to setup.sh when it is
-# done. It is a setup.
+# done.
 machine_with_steps() {
 	machine_up
 	need_machine "stops setup.sh at every step"
@@ -427,13 +436,6 @@ machine_with_steps() {
 	tree >"$work/before"
 }
 
-# Show where setup.sh was stopped last and what it said, after a failure. It is a teardown.
-end_steps() {
-	[ -z "$no_machine" ] || return 0
-	[ -n "${BATS_TEST_COMPLETED-}" ] || cat "$work/stopped" "$work/said" || :
-	machine_down
-}
-
 # Run setup.sh, and stop it at a step: how, which step, its arguments. Fail where that
 # step was not reached.
 stop_at() {
@@ -458,9 +460,10 @@ no_open_account() {
 	done'
 }
 
-# A machine for each test, or, where a file has said one_server=yes, one with a server
-# for all its tests, each with a folder of its own.
-if [ -z "${one_server-}" ]; then
+# A machine for each test; or one with a server for all tests of a file that has said
+# each=session, each with a folder of its own; or, with each=step, one whose tools count.
+case ${each-machine} in
+machine)
 	setup() {
 		machine_up
 		need_machine
@@ -470,7 +473,8 @@ if [ -z "${one_server-}" ]; then
 		end_test
 		machine_down
 	}
-else
+	;;
+session)
 	setup_file() {
 		machine_up
 		[ -n "$no_machine" ] || server_up
@@ -490,4 +494,17 @@ else
 	teardown() {
 		end_test
 	}
-fi
+	;;
+step)
+	setup() {
+		machine_with_steps
+	}
+
+	# Show where setup.sh was stopped last and what it said, after a failure.
+	teardown() {
+		[ -n "$no_machine" ] || [ -n "${BATS_TEST_COMPLETED-}" ] || cat "$work/stopped" "$work/said" || :
+		end_test
+		machine_down
+	}
+	;;
+esac

@@ -2,16 +2,9 @@
 # SPDX-License-Identifier: ISC
 # setup.sh is killed at each of its steps in turn.
 
+each=step
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
-
-setup() {
-	machine_with_steps
-}
-
-teardown() {
-	end_steps
-}
 
 @test "install: after SIGKILL at any step no account is open, the same command completes it, uninstall removes it" {
 	local at=0
@@ -77,7 +70,6 @@ teardown() {
 }
 
 @test "install: cut off before the reload, it is made up for before there is a password" {
-	: >"$work/clients"
 	system_sshd_up /run/sshd.pid -f /etc/ssh/sshd_config
 	until stop_at KILL "$((at += 1))" && in_machine test -e "$lock"; do :; done
 	setup_sh >"$work/said"

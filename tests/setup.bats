@@ -19,11 +19,6 @@ refuses() {
 	same_tree "$work/before"
 }
 
-stop_server() {
-	there 'if [ -d /run/systemd/system ]; then systemctl stop echo-shell; else kill "$(cat /run/echo-shell.pid)"; fi'
-	wait_for fails in_machine test -e /run/echo-shell.pid
-}
-
 @test "the server is up, and all that a newcomer needs is said" {
 	server_up PORT= # with the real trial login
 	cat "$work/said"
@@ -71,7 +66,8 @@ stop_server() {
 	same_tree "$work/before"
 	in_machine cat /run/echo-shell.pid | cmp - "$work/pid1"
 	echoes
-	stop_server
+	there 'if [ -d /run/systemd/system ]; then systemctl stop echo-shell; else kill "$(cat /run/echo-shell.pid)"; fi'
+	wait_for fails in_machine test -e /run/echo-shell.pid
 	setup_sh
 	echoes
 	pid=$(in_machine cat /run/echo-shell.pid)
@@ -169,16 +165,13 @@ other_sshd() {
 	same "setup.sh: cannot write to /run: in a container, mount a tmpfs there" "$output"
 }
 
-@test "a login that fails in the end leaves nothing" {
+@test "a login that fails in the end, or only with a terminal, leaves nothing" {
 	shim ssh 'echo broken >&2; exit 255'
 	refuses "the server is up but a login (ssh -T) gets no echo: broken; " "$shims"
 	has "$output" "; all is as it was before"
 	fails in_machine getent passwd demo
 	fails in_machine getent group echo-shell
 	fails there 'kill -0 "$(cat /run/echo-shell.pid)"'
-}
-
-@test "a server that is fine but for terminals leaves nothing" {
 	in_machine sed -i 's/^	raw_mode();/& if (tty) leave(0);/' echo-shell.c
 	refuses "the server is up but a login (ssh -tt) gets no echo: "
 	fails in_machine getent passwd demo
