@@ -27,27 +27,18 @@ teardown() {
 	"$top/tests/talk" -s pairs "$program"
 }
 
-@test "chunks around every boundary come back, each in one line and one write" {
-	"$top/tests/talk" -s sizes "$program"
+@test "chunks around every boundary and random ones come back, each in one line and one write, and streams of them" {
+	for mode in sizes random; do
+		"$top/tests/talk" -s "$mode" "$program"
+		"$top/tests/talk" -u "$mode" "$program"
+	done
 }
 
-@test "random chunks come back, each in one line and one write" {
-	"$top/tests/talk" -s random "$program"
-}
-
-@test "a stream of any length comes back whole" {
-	"$top/tests/talk" -u sizes "$program"
-	"$top/tests/talk" -u random "$program"
-}
-
-@test "a pipe is answered and its end is status 0" {
+@test "a pipe, a file and a device are answered to their end, with status 0" {
 	printf 'caf\303\251\r\n' | "$program" >"$dir/out"
 	echo "$(answer "'caf\\xc3\\xa9\\r\\n'")" | cmp - "$dir/out"
 	: | "$program" >"$dir/out"
 	[ ! -s "$dir/out" ]
-}
-
-@test "a file and a device are read to their end" {
 	printf 'x' >"$dir/in"
 	same "$(answer "'x'")" "$("$program" <"$dir/in")"
 	same "" "$("$program" </dev/null)"
@@ -184,9 +175,10 @@ in_raw_mode() {
 	same 0 "$(cat "$dir/status")"
 }
 
-# Run the program and look at the terminal before and after it. By descriptor 4, because
-# what a shell runs in the background has no stdin else.
-by_hand='exec 4<&0; stty -g >"$2/before"; "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
+# Run the program, with failing.so where there is a FAIL, and look at the terminal before
+# and after it. By descriptor 4, because what a shell runs in the background has no stdin else.
+by_hand='exec 4<&0; stty -g >"$2/before"
+	${FAIL:+env "LD_PRELOAD=${1%/*}/tests/failing.so"} "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
 	wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
 
 # See how a run by hand ended: its status, and the terminal as it was.
@@ -298,9 +290,7 @@ object() {
 			*read*EIO) expected="echo-shell: Ctrl-D leaves" status=0 ;; # hung up
 			esac
 			echo "$call $error"
-			printf '\tend\n' | "$top/tests/talk" -p table sh -c 'stty -g >"$3/before"
-				FAIL=$1 LD_PRELOAD=$2 "$4" 2>"$3/err"
-				echo $? >"$3/status"; stty -g >"$3/after"' sh "$call $error" "$top/tests/failing.so" "$dir" "$program"
+			printf '\tend\n' | FAIL="$call $error" "$top/tests/talk" -p table sh -c "$by_hand" sh "$program" "$dir"
 			same "$expected" "$(tr -d '\r' <"$dir/err" | tr '\n' ' ' | sed 's/ $//')"
 			ended "$status"
 		done
@@ -315,9 +305,7 @@ object() {
 
 @test "at a terminal, a change of modes that is interrupted is made all the same" {
 	for call in 1 2; do
-		printf "78\t'x'\n04\t'\\\\x04'\n\tend\n" | on_a_pty "export FAIL='tcsetattr $call EINTR'
-			"'exec 4<&0; stty -g >"$2/before"; LD_PRELOAD="${1%/*}/tests/failing.so" "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
-			wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
+		printf "78\t'x'\n04\t'\\\\x04'\n\tend\n" | FAIL="tcsetattr $call EINTR" on_a_pty "$by_hand"
 		ended 0
 	done
 }
