@@ -387,7 +387,10 @@ talk_when() {
 	"$@" <"$dir/table" >"$dir/talked" 2>&1 3>&- &
 	talk=$!
 	exec 9>"$dir/table"
-	wait_for "${condition[@]}"
+	wait_for "${condition[@]}" || {
+		cat "$dir/talked" "$dir/err"
+		return 1
+	}
 	: >"$dir/met"
 	cat >&9
 	exec 9>&-

@@ -7,16 +7,18 @@ each=step
 . "$BATS_TEST_DIRNAME/helpers.bash"
 
 @test "install: after SIGKILL at any step no account is open, the same command completes it, uninstall removes it" {
-	local at=0
+	local at=0 order
 
 	snapshot clean
 	while at=$((at + 1)) && stop_at KILL "$at"; do
 		no_open_account
-		# At each step one of the two, with what runs by then; at every fifth also the other,
-		# with what does not.
-		[ $((at % 5)) != 0 ] || snapshot cut
-		for next in $((at % 2)) $([ $((at % 5)) != 0 ] || echo $(((at + 1) % 2))); do
-			if [ "$next" = 0 ]; then
+		snapshot cut
+		order=(complete remove)
+		[ $((at % 2)) = 0 ] || order=(remove complete)
+		[ $((at % 5)) = 0 ] || unset "order[1]" # at most steps one of the two, in turn
+		for next in "${order[@]}"; do
+			[ "$next" = "${order[0]}" ] || reset cut # the first is with what runs by then
+			if [ "$next" = complete ]; then
 				setup_sh >"$work/said" 2>&1
 				grep -q '^  password ' "$work/said" || has "$(cat "$work/stopped")" chpasswd
 				in_machine test -e "$own/in-force"
@@ -24,7 +26,6 @@ each=step
 				setup_sh uninstall
 				same_tree "$work/before"
 			fi
-			[ $((at % 5)) != 0 ] || reset cut
 		done
 		reset clean
 	done

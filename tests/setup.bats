@@ -448,7 +448,7 @@ servers() {
 }
 
 @test "two at once: the second waits for ten seconds or is refused, and nothing is broken" {
-	shim useradd 'while [ ! -e "'"$work"'/go" ]; do sleep 0.1; done'
+	shim useradd 'while [ ! -e "'"$work"'/go" ]; do '"$(command -v sleep)"' 0.1; done'
 	in_machine env "$shims" ./setup.sh >"$work/said" 2>&1 &
 	wait_for in_machine test -d "$own"
 	shim sleep 'echo "$1" >>"'"$work"'/slept"; set -- 0.01' # the test need not wait as long
