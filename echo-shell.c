@@ -17,6 +17,7 @@
 #include <link.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -39,29 +40,22 @@ static int tty;                    /* stdin is a terminal */
 static int local;                  /* ... at which somebody ran us by hand */
 
 /* How a byte is written: the first size[byte] characters of text[byte]. */
-static char text[256][4];
+static char text[256][5];
 static unsigned char size[256];
 
-/* Fill in how each byte is written. repr() chooses between ' and \'. */
-static void
+/*
+ * Fill in how each byte is written. repr() chooses between ' and \'. A constructor,
+ * so that repr() can be called as soon as there is a main().
+ */
+__attribute__((constructor)) static void
 fill_table(void)
 {
-	static const char hex[] = "0123456789abcdef";
-
-	for (int c = 0; c < 256; c++) {
-		const int printable = c >= ' ' && c <= '~';
-
-		size[c] = printable ? 1 : 4;
-		text[c][0] = printable ? (char)c : '\\';
-		text[c][1] = 'x';
-		text[c][2] = hex[c >> 4];
-		text[c][3] = hex[c & 15];
-	}
-	for (const char *p = "\tt\nn\rr\\\\''"; *p != '\0'; p += 2) {
-		size[(int)p[0]] = 2;
-		text[(int)p[0]][0] = '\\';
-		text[(int)p[0]][1] = p[1];
-	}
+	for (int c = 0; c < 256; c++)
+		size[c] = (unsigned char)snprintf(text[c], sizeof(*text),
+		    c >= ' ' && c <= '~' ? "%c" : "\\x%02x", c);
+	for (const char *p = "\tt\nn\rr\\\\''"; *p != '\0'; p += 2)
+		size[(int)*p] = (unsigned char)snprintf(text[(int)*p],
+		    sizeof(*text), "\\%c", p[1]);
 }
 
 /*
@@ -75,8 +69,6 @@ repr(char *out, const unsigned char *bytes, size_t n)
 	    memchr(bytes, '"', n) == NULL ? '"' : '\'';
 	char *p = out;
 
-	if (size[0] == 0)
-		fill_table();
 	size['\''] = quote == '"' ? 1 : 2;
 	text['\''][0] = quote == '"' ? '\'' : '\\';
 	*p++ = quote;
@@ -147,11 +139,10 @@ fail(const char *what)
 static int
 names_this_program(const char *command)
 {
-	const char *base;
+	const char *const base = strrchr(command, '/');
 
 	if (strncmp(command, "exec ", 5) == 0)
 		command += 5;
-	base = strrchr(command, '/');
 	return strcmp(base != NULL ? base + 1 : command, NAME) == 0 &&
 	    strpbrk(command, " \t\n\"'`$&;|<>()\\") == NULL;
 }

@@ -51,8 +51,7 @@ failure=      # the line to end with
 back=         # the function that goes back, once something was changed
 going_back=   # set while it runs
 left=         # what it could not put back
-wanted=       # the packages that this run installs
-changed=      # the files that this run changed
+changed=      # set if this run changed files
 made=         # the accounts that this run made
 ran=          # the pid of our server, if it ran before
 was_here=     # set if anything of ours was here before
@@ -74,9 +73,7 @@ die() {
 }
 
 # Print the last line of a file of messages that says why, without sshd's CR.
-last_line() {
-	grep -v ': terminating, ' "$1" | tail -n 1 | tr -d '\r'
-}
+last_line() { grep -v ': terminating, ' "$1" | tail -n 1 | tr -d '\r'; }
 
 # Run a command quietly. If it fails, end the run with what it was for, or, while going
 # back, note that and go on.
@@ -101,7 +98,7 @@ finish() {
 			"$back" >/dev/null 2>&1 </dev/null
 			failure="$failure; all is as it was before$left"
 		fi
-		say "setup.sh: $failure${wanted:+; what apt-get installed of$wanted stays}" >&2
+		say "setup.sh: $failure" >&2
 	fi
 	[ -z "$work" ] || rm -rf "$work"
 	exit "$1"
@@ -126,75 +123,66 @@ systemd_runs() { [ -d /run/systemd/system ]; }
 wait_for() {
 	tries=100
 	until "$@"; do
-		tries=$((tries - 1))
-		[ "$tries" != 0 ] || return
+		[ $((tries -= 1)) != 0 ] || return
 		sleep 0.1
 	done
 }
 
-# Print "PID PARENT NAME" for each process whose real, effective and saved user id is
-# the one given, but not for those in containers.
+# Print "PID NAME" for each process whose real, effective and saved user id is the one
+# given, but not for those in containers.
 processes() {
 	# A user can have more processes than cat can have arguments.
 	(set +f && printf '%s\n' /proc/[0-9]*/status) | xargs cat 2>/dev/null | awk -v "uid=$1" '
 		/^Name:/ { name = $2 }
 		/^Pid:/ { pid = $2 }
-		/^PPid:/ { parent = $2 }
 		/^Uid:/ { ours = $2 == uid && $3 == uid && $4 == uid }
 		/^NSpid:/ && NF > 2 { ours = 0 }
-		/^Threads:/ && ours { print pid, parent, name }'
+		/^Threads:/ && ours { print pid, name }'
 }
 
-# Print the sockets that listen on a TCP port, or on any.
-listening() {
-	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="${1:+$(printf ':%04X' "$1")}\$" \
-		'$4 == "0A" && $2 ~ port { print "socket:[" $10 "]" }'
-}
-
-# Run grep with options on these lines for the sockets of a process. A user can have more
-# listening sockets than an argument can hold, so the process's are the patterns.
-grep_sockets() {
+# Return whether any process listens on a TCP port, on all addresses or on one, but the
+# process with this pid.
+is_taken() {
 	# shellcheck disable=SC2012 # not for the names, for what they point to
-	grep "$2" "none
-$(ls -l "/proc/$1/fd" 2>/dev/null | sed -n 's/.* \(socket:\[[0-9]*\]\)$/\1/p')"
+	cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+		awk -v "port=:$(printf %04X "$1")\$" '$4 == "0A" && $2 ~ port { print "socket:[" $10 "]" }' |
+		grep -vqxF "$(ls -l "/proc/${2:-none}/fd" 2>/dev/null | sed 's/.* //')"
 }
 
-# Return whether all sockets that listen on the server's port are its own. While it starts,
-# another user could take the port for one of its addresses.
-has_port() { pid=$(server_pid) && ! listening "$port" | grep_sockets "$pid" -vqxF; }
-
-# Print "PID FILE" for each listening sshd of root's, under whatever name. FILE is the
-# configuration that its title names, - for the default one, ? if the title is cut off or
-# the program is not $sshd. A session of root's (with an @ in its title) may listen too,
-# for a forwarding; so may a listener's child that is about to become a session.
+# Print "PID FILE" for each sshd of root's that listens, by whatever name. FILE is the
+# configuration that its title names, - for the default one, ? if that cannot be told: it
+# is not $sshd, or its title is cut off.
 listeners() {
-	titles=$(processes 0 | sed 's|^\([0-9]*\) .*|/proc/\1/cmdline|' | xargs grep -lsaE '^sshd|\[listener\]' /dev/null |
-		xargs grep -LsaE '^sshd[^/]*(@|\[priv\])' /dev/null) || :
-	processes 0 | while read -r pid parent name; do
-		case $titles in *"/proc/$pid/"*) ;; *) continue ;; esac
-		listening | grep_sockets "$pid" -qxF || continue
-		exe=$(readlink "/proc/$pid/exe")
-		[ "${exe% (deleted)}" = "$(readlink -f "$sshd")" ] || name='?'
-		echo "$pid $parent $name $(tr '\0' ' ' <"/proc/$pid/cmdline")"
-	done 2>/dev/null | awk '
-		{
-			parent[$1] = $2
-			file[$1] = "-"
-			for (i = 6; i <= NF && $i != "[listener]"; i++)
-				if (match($i, /^-[46DGQRTdeiqrtV]*f/))
-					file[$1] = RLENGTH < length($i) ? substr($i, RLENGTH + 1) : $(i + 1)
-			if ($3 == "?" || $i != "[listener]")
-				file[$1] = "?"
-		}
-		END { for (pid in file) if (!(parent[pid] in file)) print pid, file[pid] }'
+	titles=$(processes 0 | sed 's|^\([0-9]*\) .*|/proc/\1/cmdline|' |
+		xargs grep -lsaE '^sshd[^/]*: /|^[^/]*: /.*\[listener\]' /dev/null) || :
+	for file in $titles; do
+		pid=${file%/*}
+		{ parent=$(sed -n 's/^PPid:.//p' "$pid/status") && exe=$(readlink "$pid/exe") &&
+			title=$(tr '\0' ' ' <"$file"); } || continue
+		case $titles in *"/proc/$parent/"*) continue ;; esac # about to become a session
+		# shellcheck disable=SC2086 # words
+		case ${exe% (deleted)}:$title in
+		"$(readlink -f "$sshd"):"*'[listener]'*) echo "${pid#/proc/} $(config_of ${title%%\[listener\]*})" ;;
+		*) echo "${pid#/proc/} ?" ;;
+		esac
+	done 2>/dev/null
+}
+
+# Print the configuration file that the title of an sshd names.
+config_of() {
+	shift 2 # sshd: /usr/sbin/sshd
+	file=-
+	while getopts :C:E:b:c:f:g:h:k:o:p:u:46DGQRTdeiqrtV option; do
+		[ "$option" != f ] || file=$OPTARG
+	done
+	case $#:$file in "$((OPTIND - 1)):-" | "$((OPTIND - 1)):/"*) ;; *) file='?' ;; esac
+	echo "$file"
 }
 
 other_listeners() { listeners | grep -v " $own/sshd_config\$" || :; }
 
 # Print the pid of our own server. Fail if it does not run.
-server_pid() {
-	listeners | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p" | grep .
-}
+server_pid() { listeners | sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p" | grep .; }
 
 # --- packages ---------------------------------------------------------------
 
@@ -204,28 +192,24 @@ install_packages() {
 	missing=
 	packages=
 	for pair; do
-		have "${pair%%:*}" && continue
-		missing="$missing ${pair%%:*}"
-		packages="$packages ${pair#*:}"
+		have "${pair%%:*}" || { missing="$missing ${pair%%:*}" packages="$packages ${pair#*:}"; }
 	done
 	[ -n "$missing" ] || return 0
 	{ have apt-get && [ "$(id -u)" = 0 ]; } ||
 		die "missing here:$missing; install them, or run this as root where apt-get is"
-	wanted=$packages
 	if ! have sshd && [ ! -e "$no_start" ]; then
 		{ mkdir -p /etc/ssh && echo "$comment" >"$no_start"; } || die "cannot write $no_start"
 		back=keep_sshd_off
 	fi
-	step "installing$wanted"
+	step "installing$packages"
 	export DEBIAN_FRONTEND=noninteractive
 	# A repository that does not answer need not be the one that has them.
 	apt-get -qq update 9>&- || step "not all package lists are new"
 	# shellcheck disable=SC2086 # a list of words
-	apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $wanted 9>&- ||
-		die "cannot install$wanted: apt-get says above why"
+	apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $packages 9>&- ||
+		die "cannot install$packages: apt-get says above why"
 	keep_sshd_off
 	back=
-	wanted=
 }
 
 # Disable the distribution's sshd if this run, or one that was cut off, installed it.
@@ -279,19 +263,15 @@ same() { { [ ! -e "$1$2" ] && [ ! -e "$2" ]; } || cmp -s "$1$2" "$2"; }
 # none. sshd must read all of them anew but the program.
 put() {
 	! same "$1" "$2" || return 0
-	if [ -n "$back" ] && [ -z "$going_back" ]; then
-		need_etc
-		changed="$changed $2"
-		[ ! -e "$2" ] || { mkdir -p "$work/old${2%/*}" && cp -p "$2" "$work/old$2"; } ||
-			die "cannot copy $2 to $work"
-	fi
+	need_etc
+	changed=yes
 	[ "$2" = "$program" ] || [ ! -e "$in_force" ] || try "remove $in_force" rm "$in_force"
-	if [ ! -e "$1$2" ]; then
+	if [ -e "$1$2" ]; then
+		try "write $2" cp -p "$1$2" "$2.new"
+		try "write $2" mv -f "$2.new" "$2"
+	else
 		try "remove $2" rm "$2"
-		return
 	fi
-	try "write $2" cp -p "$1$2" "$2.new"
-	try "write $2" mv -f "$2.new" "$2"
 }
 
 # Mark that the servers have read all files, and which administrator's file.
@@ -301,11 +281,15 @@ mark_in_force() { { cksum "$admin" 2>&1 || :; } >"$in_force" || die "cannot writ
 put_all() {
 	was_in_force=$(cat "$in_force" 2>/dev/null) || :
 	[ ! -d "$own" ] || was_here=yes
+	for file in $files; do
+		[ ! -e "$file" ] || { mkdir -p "$work/old${file%/*}" && cp -p "$file" "$work/old$file"; } ||
+			die "cannot copy $file to $work"
+	done
 	back=go_back
 	try "make $own" mkdir -p "$own"
 	bring_over
 	for file in $files; do
-		[ -z "$was_here" ] || same "$new" "$file" || step "updating $file"
+		same "$new" "$file" || [ -z "$was_here" ] || step "updating $file"
 		put "$new" "$file"
 	done
 }
@@ -322,7 +306,7 @@ go_back() {
 	[ -n "$changed" ] || [ -z "$was_here" ] || return 0
 	[ -n "$ran" ] || try "stop the server" stop_server
 	[ -n "$was_here" ] || ! getent group "$group" >/dev/null || try "remove the group $group" groupdel "$group"
-	for file in $changed; do
+	for file in $files; do
 		put "$work/old" "$file"
 		[ ! -e "$file.new" ] || try "remove $file.new" rm "$file.new"
 	done
@@ -356,7 +340,7 @@ sshd_with() {
 	config=$1
 	shift
 	[ "$config" = - ] || set -- -f "$config" "$@"
-	(cd / && exec timeout -s KILL 10 "$sshd" "$@") # / is where a listener reads its file
+	timeout -s KILL 10 "$sshd" "$@"
 }
 
 # Find sshd. Set $ran to the pid of our server, if it runs, and $configs to the files in
@@ -369,7 +353,8 @@ find_sshd() {
 	ran=$(server_pid) || :
 	configs=$(other_listeners | awk '!done[$2]++ { print $2 } END { print "-" }')
 	case $configs in *'?'*)
-		die "an sshd that listens is not $sshd, or hides its arguments: start it from an environment that is not empty"
+		die "an sshd that listens is not $sshd, or does not show which file it reads: start it with -f /FILE," \
+			"from an environment that is not empty"
 		;;
 	esac
 }
@@ -382,12 +367,6 @@ system_view() {
 			sshd_with "$config" -T -C "user=$user,$client" || return
 		done
 	done
-}
-
-# Return whether the system's sshd listens, or a systemd socket does for it.
-system_sshd_listens() {
-	[ -n "$(other_listeners)" ] ||
-		listening "$("$sshd" -T -C "user=root,$client" 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')" | grep -q .
 }
 
 # Have each sshd but ours read its configuration again, unless it has an error by now.
@@ -411,61 +390,42 @@ options() {
 	awk '/^\t?[A-Za-z]/ { keyword = tolower($1); sub(/^\t?[^ ]+/, ""); print keyword $0 }' "$1"
 }
 
-# End the run, and have every sshd read its configuration in the next: the administrator
-# is to change it.
-refuse() {
-	rm -f "$in_force"
-	was_in_force=
-	die "$@"
+# Print what lets an account, or some clients of it, out of the lock in the sshd that was
+# asked last.
+holes() {
+	# Only DenyGroups may have other values beside ours.
+	options "$work/shown" | awk 'NR == FNR { lock[$0]; keyword[$1]; next }
+		$0 in lock { delete lock[$0]; next }
+		$1 in keyword && $1 != "denygroups" { lock[$0] }
+		END { for (line in lock) print line }' "$work/lock" -
+	# sshd was asked about one address. For all others: the file itself has the Include,
+	# and before it no Match, however it is written. One that cannot be read has neither.
+	tr -d '\r' <"$file" | awk '
+		tolower($1) == "include" && $2 ~ "^(/etc/ssh/)?sshd_config.d/[*].conf$" { found = 1; exit }
+		tolower($0) ~ /^[^a-z#]*match/ { print; found = 1; exit }
+		END { if (!found) print "no Include" }'
+	# Another file's Match on the client may come before, and its values win, but for
+	# DenyGroups, which adds up. sshd cuts a long line, and then "user" is missing.
+	[ "$way" = server ] || sed -n "s/.*checking match for '/Match /p" "$work/trace" | awk -v "lock=Match Group $group" '
+		{ whole = sub(/\047 user .*/, "") }
+		$0 == lock { exit }
+		!whole || tolower($0) ~ /address|host|port|rdomain|version/ { print $0 " in an earlier file" }'
 }
 
-# End the run unless each sshd shows that it holds an account to every line of the lock.
+# End the run unless each sshd holds an account to every line of the lock. The
+# administrator is to change it: the next run has every sshd read its configuration.
 prove_lock() {
 	for config in $configs; do
 		sshd_with "$config" -T -ddd -C "user=$1,$client" >"$work/shown" 2>"$work/trace" ||
 			die "sshd refuses its configuration ${config#-}: $(last_line "$work/trace")"
-		options "$work/shown" >"$work/held"
-		# Only DenyGroups may have other values beside ours.
-		loose=$(awk 'NR == FNR { lock[$0]; keyword[$1]; next } $0 in lock { delete lock[$0]; next }
-			$1 in keyword && $1 != "denygroups" { lock[$0] }
-			END { for (line in lock) { print line; exit } }' "$work/lock" "$work/held")
-		[ "$config" != - ] || config=/etc/ssh/sshd_config
-		[ -z "$loose" ] || refuse "$config does not hold $1 to $lock ($loose):" \
+		file=$(sed -n '/.*load_server_config: filename /{s///;p;q;}' "$work/trace" | tr -d '\r')
+		hole=$(holes | head -n 1)
+		[ -n "$hole" ] || continue
+		rm -f "$in_force"
+		was_in_force=
+		die "$file does not hold $1 to $lock ($hole):" \
 			"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
-		prove_place
 	done
-}
-
-# End the run if the lock may not hold for some clients: sshd was asked about one address.
-# No Match may contain the Include of the lock, or the Include of a file that has it. No
-# Match on the client may come before the lock, but for DenyGroups, which adds up.
-prove_place() {
-	file=$lock
-	while place=$(awk -v "end=: including $file" '{ sub(/\r$/, "") }
-			substr($0, length($0) - length(end) + 1) == end {
-				sub(/^debug2: /, ""); sub(/: including .*/, ""); sub(/ line /, " "); print; exit
-			}' "$work/trace") && [ -n "$place" ]; do
-		file=${place% *}
-		match=$(awk -v "n=${place##* }" 'NR == n { print found; exit }
-			tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t\r=]/ { found = $0 }' "$file")
-		[ -z "$match" ] || refuse "in $file the Include of $lock stands in '$match' and is no lock for others:" \
-			"move the Include to the top, before every Match"
-	done
-	[ "$file" != "$lock" ] || refuse "$config includes $lock by another path: write 'Include /etc/ssh/sshd_config.d/*.conf'"
-	[ "$way" = drop-in ] || return 0
-	# sshd cuts a long line, and then "user" is missing: take it for a Match on addresses.
-	match=$(sed -n "s/.*checking match for '//p" "$work/trace" |
-		awk -v "ours=Group $group" '{ whole = sub(/\047 user .*/, "") } $0 == ours { before = found }
-			!whole || tolower($0) ~ /address|host|port|rdomain|version/ { found = $0 }
-			END { print before }')
-	[ -z "$match" ] || refuse "'Match $match' comes before $lock and wins for some clients: move it behind the Include"
-	# Behind the lock, too, AcceptEnv adds up.
-	sed -n 's/.*load_server_config: filename //p; s/.*: including //p' "$work/trace" | tr -d '\r' >"$work/files"
-	while read -r file; do
-		match=$(awk 'tolower($0) ~ /^[ \t\r]*=?[ \t]*"?match[" \t\r=]/ { found = $0 }
-			tolower(found) ~ /address|host|port|rdomain|version/ && tolower($0) ~ /^[ \t]*"?acceptenv/ { print found; exit }' "$file")
-		[ -z "$match" ] || refuse "in $file, AcceptEnv in '$match' lets some clients hand variables to the echo: remove it"
-	done <"$work/files"
 }
 
 # Prove that the lock holds for each account and changes nothing for anybody else. Then
@@ -489,18 +449,14 @@ kept_out() {
 	[ "$way" = drop-in ] || config=$own/sshd_config
 	sshd_with "$config" -T -C "user=$1,$client" >"$work/shown" 2>/dev/null || :
 	options "$work/shown" >"$work/held"
-	for keyword in AllowUsers AllowGroups; do
-		patterns=$(awk -v "keyword=$keyword" '$1 == tolower(keyword) { print $2 }' "$work/held")
-		[ -n "$patterns" ] || continue
-		for name in $(if [ "$keyword" = AllowUsers ]; then echo "$1"; else id -Gn "$1"; fi); do
-			for pattern in $patterns; do
-				# shellcheck disable=SC2254 # a pattern
-				case $name in ${pattern%@*}) continue 3 ;; esac
-			done
+	for name in "AllowUsers $1" "AllowGroups $group"; do
+		patterns=$(awk -v "keyword=${name% *}" '$1 == tolower(keyword) { print $2 }' "$work/held")
+		for pattern in $patterns; do
+			# shellcheck disable=SC2254 # a pattern
+			case ${name#* } in ${pattern%@*}) continue 2 ;; esac
 		done
 		# shellcheck disable=SC2086 # on one line
-		echo "$keyword" $patterns
-		return
+		[ -z "$patterns" ] || { echo "${name% *}" $patterns; return; }
 	done
 }
 
@@ -612,17 +568,6 @@ reason() {
 	echo "$(last_line "$1")${log:+; $log}"
 }
 
-# Log in as the probe with ssh.
-ssh_probe() {
-	# shellcheck disable=SC2086 # an option or none
-	ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$own/askpass SSH_ASKPASS_REQUIRE=force \
-		ssh -F none -p "$port" $from -o LogLevel=ERROR -o HostKeyAlias="$group" \
-		-o "UserKnownHostsFile=$work/known_hosts" -o StrictHostKeyChecking=yes \
-		-o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 \
-		-o ConnectTimeout=10 -o ServerAliveInterval=5 \
-		"$@" "$probe@$address" >"$work/answer$1" 2>"$work/errors"
-}
-
 # Log in as the probe, without and with a terminal. End the run unless both get their
 # echo. The source address is a random one: from 127.0.0.1 another user of this machine
 # could fill the places that sshd has for one address.
@@ -633,7 +578,8 @@ trial_login() {
 		remove_account "$probe"
 		return
 	fi
-	# shellcheck disable=SC2016 # askpass expands it
+	# In $own, since /run may be mounted with noexec. The second shell expands the variable.
+	# shellcheck disable=SC2016
 	printf '#!/bin/sh\nprintf "%%s\\n" "$ECHO_SHELL_PASSWORD"\n' >"$new$own/askpass"
 	chmod 700 "$new$own/askpass"
 	put "$new" "$own/askpass"
@@ -644,23 +590,30 @@ trial_login() {
 	trial=$(random_password)
 	set_passwords random "$probe:$trial"
 	for tty in -T -tt; do
-		{
-			exec 9>&- # or it keeps the turn if this run is killed
-			printf setup | ssh_probe "$tty"
-		} &
-		ssh=$!
-		wait_for answered || wait_for answered || wait_for answered || : # as long as a login may take
-		grep -q "echo: 'setup'" "$work/answer$tty" ||
-			die "the server is up but a login (ssh $tty) gets no echo: $(reason "$work/errors")"
+		# shellcheck disable=SC2086 # an option or none
+		type_setup | ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$own/askpass SSH_ASKPASS_REQUIRE=force \
+			ssh "$tty" -F none -p "$port" $from -o LogLevel=ERROR -o HostKeyAlias="$group" \
+			-o "UserKnownHostsFile=$work/known_hosts" -o StrictHostKeyChecking=yes \
+			-o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 \
+			-o ConnectTimeout=10 -o ServerAliveInterval=5 \
+			"$probe@$address" >"$work/answer$tty" 2>"$work/errors" 9>&- || :
+		answered || die "the server is up but a login (ssh $tty) gets no echo: $(reason "$work/errors")"
 	done
-	remove_account "$probe" # and its session with a terminal, which does not end by itself
-	wait
+	remove_account "$probe"
 	try "remove $own/askpass" rm -f "$own/askpass"
 }
 
-# Return whether the trial login has its answer or has ended.
-answered() {
-	grep -qs "echo: 'setup'" "$work/answer$tty" || ! kill -0 "$ssh" 2>/dev/null
+answered() { grep -qs "echo: 'setup" "$work/answer$tty"; }
+
+# Print a word until it is answered, or for 40 seconds, the longest that a login takes;
+# then the keys with which ssh leaves a terminal.
+type_setup() {
+	exec 9>&- # or it keeps the turn if this run is killed
+	tries=400
+	until answered || [ $((tries -= 1)) = 0 ]; do
+		printf setup && sleep 0.1 || return
+	done
+	printf '\r~.'
 }
 
 # --- the commands -----------------------------------------------------------
@@ -688,18 +641,11 @@ refuse_by_hand() {
 check_server() {
 	! grep -qs ForceCommand "$lock" ||
 		die "the drop-in is here, and the server keeps its users out of that sshd: $me uninstall first"
-	! getent passwd demo >/dev/null || is_ours demo ||
-		die "the account demo exists and is not echo-shell's: rename or remove it first"
-	case ${PASSWORD-x} in
-	'' | *[[:cntrl:]]*) die "PASSWORD is empty or has a control character" ;;
-	esac
+	check_users "demo:${PASSWORD-x}"
 	find_way
 	way=server
 	port=${PORT:-${port:-2022}}
-	case $port in
-	0* | *[!0-9]* | ??????*) port=99999 ;;
-	esac
-	[ "$port" -le 65535 ] || die "PORT=$PORT is not a port: take one from 1 to 65535"
+	case $port in 0* | *[!0-9]* | ??????*) die "PORT=$port is not a port" ;; esac
 	[ "$command" != run ] || ! systemd_runs || die "systemd runs here, and makes a service of the server: $me"
 }
 
@@ -711,11 +657,9 @@ find_key() {
 		return
 	fi
 	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
-	ssh-keygen -y -P '' -f "$key" >"$work/output" 2>&1 ||
+	(umask 077 && cat "$key" >"$work/key")
+	ssh-keygen -y -P '' -f "$work/key" >"$work/output" 2>&1 ||
 		die "HOST_KEY=$key is not a private key without a passphrase: $(last_line "$work/output")"
-	[ -n "$(find -H "$key" -prune -user 0 \( -perm 600 -o -perm 400 \))" ] ||
-		die "HOST_KEY=$key must be a file of root's that nobody else can read: chown root, chmod 600"
-	cp "$key" "$work/key"
 }
 
 # Print the addresses and ports at which the server listens, by what "sshd -T" showed.
@@ -732,13 +676,15 @@ check_config() {
 		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
 	for address in $(addresses); do
 		port=${address##*:}
-		[ -e "$old_socket" ] || ! listening "$port" | grep_sockets "${ran:-none}" -vqxF ||
-			die "port $port is taken: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"
+		[ -e "$old_socket" ] || ! is_taken "$port" "$ran" || refuse_port
 	done
 	address=$(echo "${address%:*}" | sed 's/[][]//g; s/^0\.0\.0\.0$/127.0.0.1/; s/^::$/::1/')
 	host=$address
-	case $host in 127.0.0.1 | ::1) host=localhost ;; esac
+	# A small machine may have no /etc/hosts.
+	case $host in 127.0.0.1 | ::1) ! getent hosts localhost >/dev/null || host=localhost ;; esac
 }
+
+refuse_port() { die "port $port is taken: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"; }
 
 # Do what both ways of installing start with: check, get what is missing, build, and put
 # our files in place.
@@ -775,29 +721,31 @@ install_server() {
 	prove_and_reload
 	if [ -n "$start" ]; then
 		step "starting the server on port $port"
-		changed="$changed " # not empty: going back starts the server that ran
+		changed=yes # going back starts the server that ran
 		start_server >"$work/output" 2>&1 || die "the server does not start: $(reason "$work/output")"
-		has_port || die "another process has taken port $port: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"
+		! is_taken "$port" "$(server_pid)" || refuse_port # one address of it, meanwhile
 	fi
 	! is_ours "$probe" || trial_login
 	{ [ -e "$in_force" ] && [ -z "$start" ]; } || mark_in_force
 
 	# Print the password before it is set: one that was set is known to somebody.
-	password=
-	[ -n "${PASSWORD-}" ] || has_password demo || password=$(random_password)
-	[ -n "$changed$made$password${PASSWORD-}" ] || [ "$command" = run ] ||
+	kind=given
+	password=${PASSWORD-}
+	show="the one in PASSWORD"
+	if [ -z "$password" ] && ! has_password demo; then
+		kind=random
+		password=$(random_password)
+		show="$password    (kept nowhere: note it now; 'passwd demo' changes it)"
+	fi
+	[ -n "$changed$made$password" ] || [ "$command" = run ] ||
 		step "nothing to do: all is there and runs; nothing was changed or restarted"
 	say "
   log in     ssh -p $port demo@$host    (from elsewhere: this machine's name)${password:+
-  password   $password    (kept nowhere: note it now; 'passwd demo' changes it)}
+  password   $show}
   host key   $(ssh-keygen -lf "$own/ssh_host_key" | cut -d ' ' -f 2)
   leave      Enter ~ .
   remove     $me uninstall"
-	[ -z "$password" ] || set_passwords random "demo:$password"
-	if [ -n "${PASSWORD-}" ]; then
-		set_passwords given "demo:$PASSWORD"
-		step "demo has the password that you gave in PASSWORD"
-	fi
+	[ -z "$password" ] || set_passwords "$kind" "demo:$password"
 	back=
 	if [ "$command" = run ]; then
 		trap - EXIT HUP INT QUIT PIPE TERM
@@ -820,12 +768,11 @@ install_drop_in() {
 	[ -e "$in_force" ] || mark_in_force
 	back=
 	[ -n "$changed" ] || step "nothing to do: all is there; nothing was changed or reloaded"
-	say "echo-shell: members of group $group get an echo from the system's sshd, and nothing else
+	say "echo-shell: members of group $group get an echo from the system's sshd, where it runs, and nothing else
 
   a user     $me add-user NAME
   leave      Enter ~ .
   remove     $me uninstall"
-	system_sshd_listens || step "the system's sshd does not run: nobody can log in before it is started"
 }
 
 # End the run for names and passwords, given as name:password, that useradd and chpasswd
@@ -834,21 +781,19 @@ check_users() {
 	number=0
 	names=' '
 	for entry; do
-		number=$((number + 1))
+		: $((number += 1))
 		user=${entry%%:*}
 		[ "$user" != "$entry" ] || die "line $number is not name:password"
 		case $user in
-		"$group" | "$probe" | -* | *[!A-Za-z0-9._-]*) user= ;;
-		*[!0-9]*) ;;
-		*) user= ;; # getent would take it for a number
+		"$group" | "$probe" | '' | [!A-Za-z_]* | *[!A-Za-z0-9._-]*) die "'$user' is no name for a demo user" ;;
 		esac
-		[ -n "$user" ] || die "'${entry%%:*}' is no name for a demo user"
 		case $names in *" $user "*) die "$user is there twice" ;; esac
 		names="$names$user "
 		case ${entry#*:} in
 		'' | *[[:cntrl:]]*) die "the password of $user is empty or has a control character" ;;
 		esac
-		! getent passwd "$user" >/dev/null || is_ours "$user" || die "the account $user exists already"
+		! getent passwd "$user" >/dev/null || is_ours "$user" ||
+			die "the account $user exists and is not echo-shell's: rename or remove it, or take another name"
 	done
 }
 
@@ -934,22 +879,19 @@ status() {
 	for file in $files; do
 		[ ! -e "$new$file" ] || same "$new" "$file" || line file "$file is not this checkout's: $me replaces it"
 	done
-	how="held to the echo"
 	if [ "$way" = drop-in ]; then
-		if system_sshd_listens; then
-			line server "none: drop-in, on the system's sshd"
-		else
-			line server "the system's sshd, which does not run: start it" no
-		fi
+		how="held to the echo"
+		line server "none: drop-in, on the system's sshd"
 	else
 		how="kept out of the system's sshd"
 		"$sshd" -T -f "$own/sshd_config" >"$work/shown" 2>"$work/output" ||
 			line settings "refused by sshd: $(last_line "$work/output")" no
-		if [ -n "$ran" ]; then
-			line server "up, on $(addresses | paste -s -d ' ' -)"
-			has_port || line server "another process listens on port $port too" no
-		else
+		if [ -z "$ran" ]; then
 			line server "down: $me starts it" no
+		elif is_taken "$port" "$ran"; then
+			line server "up, but another process has part of port $port" no
+		else
+			line server "up, on $(addresses | paste -s -d ' ' -)"
 		fi
 		line "host key" "$(ssh-keygen -lf "$own/ssh_host_key" | cut -d ' ' -f 2)"
 	fi
@@ -960,7 +902,7 @@ status() {
 		else
 			line user "$user, NOT $how: $me remove-user $user" no
 		fi
-		processes "$(id -u "$user")" | while read -r pid parent name; do
+		processes "$(id -u "$user")" | while read -r pid name; do
 			[ "$name" != echo-shell ] ||
 				line session "$user from $(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=\([^ ]*\).*/\1/p')"
 		done 2>/dev/null
@@ -979,7 +921,7 @@ uninstall() {
 	bring_over
 	sshd=$(command -v sshd || echo :)
 	made=$(our_users)
-	changed=$files
+	changed=yes
 	go_back
 	step "everything is removed"
 	[ ! -e "$admin" ] || step "only $admin is kept: you wrote it"
@@ -1004,6 +946,7 @@ main() {
 		shift
 		install_packages 'cc:gcc libc6-dev' make:make sshd:openssh-server ssh:openssh-client \
 			shellcheck:shellcheck bats:bats
+		[ -x "$here/tests/run" ] || die "$here cannot be run from: is it mounted with noexec? Copy it elsewhere"
 		rm -rf "$work"
 		exec "$here/tests/run" "$@"
 		;;

@@ -52,7 +52,8 @@ ends() {
 	ready
 	echoes # the first try
 	has "$(cat "$work/out.new")" "  log in     ssh -p $port demo@"
-	fails grep -e "  password " -e known "$work/out.new" "$work/err.new"
+	has "$(cat "$work/out.new")" "  password   the one in PASSWORD"
+	fails grep known "$work/out.new" "$work/err.new"
 	has "$(cat "$work/err.new")" "Accepted password for demo"
 	same sshd "$(in_machine cat "/proc/$(cat "$work/pid.new")/comm")"
 	grep -q ^MALLOC_ "$work/env"

@@ -40,7 +40,7 @@
 	in_machine useradd -M -d / stranger
 	setup_sh add-user zoe
 	tree >"$work/before"
-	for case in 'stranger:x|the account stranger exists already' 'root:x|the account root exists already' \
+	for case in 'stranger:x|the account stranger exists and is not' 'root:x|the account root exists and is not' \
 		'no colon|line 2 is not name:password' '|line 2 is not name:password' \
 		":x|'' is no name for a demo user" "echo-shell:x|'echo-shell' is no name for a demo user" \
 		"echo-shell-probe:x|'echo-shell-probe' is no name for a demo user" \
@@ -54,7 +54,7 @@
 		has "$(printf '%s\n' "$output" | tail -n 1)" "setup.sh: ${case##*|}"
 		same_tree "$work/before"
 	done
-	says_only 1 "setup.sh: the account stranger exists already" add-user alice stranger
+	says_only 1 "setup.sh: the account stranger exists and is not echo-shell's: rename or remove it, or take another name" add-user alice stranger
 	says 1 "passwords are read from standard input" add-user bob:secret
 	same_tree "$work/before"
 }
