@@ -34,11 +34,9 @@ lint)
 	shellcheck -x setup.sh .ci/run tests/run tests/*.sh
 	shellcheck -x -S warning tests/*.bash tests/*.bats # notes: '$x' is meant for another shell
 	warnings=$(sed -n 's/^WARN = //p' Makefile)
-	for cc in "${CC:-cc}" gcc clang; do
-		for file in *.c tests/*.c; do
-			# shellcheck disable=SC2086 # a list of words
-			! command -v "$cc" >/dev/null || "$cc" $warnings -Werror -fsyntax-only "$file"
-		done
+	for cc in $(for name in "${CC:-cc}" gcc clang; do readlink -f "$(command -v "$name")"; done | sort -u); do
+		# shellcheck disable=SC2086 # a list of words
+		"$cc" $warnings -Werror -fsyntax-only ./*.c tests/*.c
 	done
 	;;
 fuzz)
@@ -65,7 +63,7 @@ analyze)
 		if sanitized "$cc" echo-shell.c; then
 			echo "$cc $sanitize"
 			for mode in table pairs sizes random; do
-				tests/talk -s "$mode" -- "$built" <tests/python2-repr.tsv
+				tests/talk -s "$mode" "$built" <tests/python2-repr.tsv
 			done
 		else
 			echo "$cc's sanitizers are not here"

@@ -23,14 +23,16 @@ die() {
 	exit 1
 }
 
-# Run ssh to ours or stock, with further arguments, for bench.c's mode, count and answer.
+# Print the median of what talk measures in a mode, with ssh -T or -tt, to ours or stock.
 # A client that hides the time of keys would show its own clock.
 measure() {
-	local mode=$1 count=$2 who=$3
+	client tests/talk -t "$1" ssh -F "$work/ssh_config" \
+		-o IgnoreUnknown=ObscureKeystrokeTiming -o ObscureKeystrokeTiming=no "$2" "$3" | median
+}
 
-	shift 3
-	client tests/bench "$mode" "$count" "$(answer "'k'")"$'\n' ssh -F "$work/ssh_config" \
-		-o IgnoreUnknown=ObscureKeystrokeTiming -o ObscureKeystrokeTiming=no "$@" "$who"
+# Print the median of numbers, the lowest and the highest.
+median() {
+	sort -n | awk '{ value[NR] = $1 } END { print value[int((NR + 1) / 2)], value[1], value[NR] }'
 }
 
 # Print the KiB of all processes of a session with a terminal: the program and the sshd
@@ -66,16 +68,10 @@ row() {
 		"$@" stock >>"$dir/stock" || die "cannot measure: $name"
 	done
 	for who in ours stock; do
-		sort -n "$dir/$who" | awk '{ value[NR] = $1 }
-			END { printf "%.4g (%.4g-%.4g)\t", value[int((NR + 1) / 2)], value[1], value[NR] }'
+		median <"$dir/$who" | awk '{ printf "%.4g (%.4g-%.4g)\t", $1, $2, $3 }'
 		rm "$dir/$who"
 	done | awk -F '\t' -v "name=$name" '{ printf "%-30s %-24s %-24s %.2f\n", name, $1, $2, $1 / $2 }'
 }
-
-start() { measure start 1 "$1" -tt; }
-keys() { measure keys 500 "$1" -tt; }
-bulk() { measure bulk 16 "$1" -T; }
-bulk_tty() { measure bulk 4 "$1" -tt; }
 
 [ "$(id -u)" = 0 ] || die "must be run as root"
 trap 'machine_down' EXIT
@@ -93,8 +89,8 @@ printf 'stock:%s\n' "$PASS" | in_machine chpasswd
 
 printf '%s, %s CPUs, Linux %s, %s runs\n\n' "$(ssh -V 2>&1 | cut -d , -f 1)" "$(nproc)" "$(uname -r)" "$RUNS"
 printf '%-30s %-24s %-24s %s\n' '' ours stock ratio
-row "from ssh to the first echo, ms" start
-row "a key and its echo, us" keys
-row "without a terminal, MB/s" bulk
-row "with a terminal, MB/s" bulk_tty
+row "from ssh to the first echo, ms" measure start -tt
+row "a key and its echo, us" measure keys -tt
+row "without a terminal, MB/s" measure bulk -T
+row "with a terminal, MB/s" measure bulk -tt
 row "memory of a session, KiB" memory

@@ -86,7 +86,7 @@ ends() {
 
 @test "run: an image that setup.sh made has its password and its key, and a start may change them" {
 	in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
-	in_machine env PASSWORD=known ./setup.sh
+	PASSWORD=known setup_sh
 	stop_sshd
 	container one
 	ready
@@ -101,7 +101,7 @@ ends() {
 }
 
 @test "run: on a read-only root with a tmpfs on /run, without a compiler; else it says what it needs" {
-	in_machine env PASSWORD=known ./setup.sh
+	PASSWORD=known setup_sh
 	stop_sshd
 	first='for dir in /etc /usr/local/bin /var/log .; do mount --bind $dir $dir && mount -o remount,bind,ro $dir; done
 		mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /usr/lib/gcc && cd "$PWD"'
@@ -122,7 +122,7 @@ ends() {
 }
 
 @test "run: two side by side on two ports, and neither on a port that is taken" {
-	in_machine env PASSWORD=known ./setup.sh
+	PASSWORD=known setup_sh
 	stop_sshd
 	# Each has an /etc and a /run of its own, as containers do.
 	first='mkdir /tmp/etc && cp -a /etc/. /tmp/etc && mount --bind /tmp/etc /etc && mount -t tmpfs tmpfs /run'

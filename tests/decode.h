@@ -10,7 +10,7 @@
 static void
 show(const char *name, const char *s, size_t n, size_t at)
 {
-	const size_t begin = at > 30 ? at - 30 : 0;
+	const size_t near = at < n ? at : n, begin = near > 30 ? near - 30 : 0;
 
 	fprintf(stderr, "%s%s", name, begin > 0 ? "..." : "");
 	for (size_t i = begin, room = 80; i < n && room >= 4; i++) {

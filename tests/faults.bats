@@ -2,16 +2,9 @@
 # SPDX-License-Identifier: ISC
 # setup.sh fails or is interrupted: at each of its steps in turn, all or nothing.
 
+each=step
 # shellcheck source=tests/helpers.bash
 . "$BATS_TEST_DIRNAME/helpers.bash"
-
-setup() {
-	machine_with_steps
-}
-
-teardown() {
-	end_steps
-}
 
 # Print the state that a failure must go back to: the files, and who listens.
 state() {
@@ -51,7 +44,7 @@ goes_back() {
 }
 
 @test "an upgrade with a change of PORT: whichever step fails, the old server goes on" {
-	in_machine env "$fast" ./setup.sh
+	setup_sh
 	echo >>"$work/project/echo-shell"
 	environment=PORT=2345
 	goes_back 15
@@ -59,19 +52,19 @@ goes_back() {
 
 @test "drop-in and add-user: whichever step fails, nothing is left" {
 	goes_back 8 drop-in
-	in_machine env "$fast" ./setup.sh drop-in
+	setup_sh drop-in
 	goes_back 3 add-user alice bob
 }
 
 @test "uninstall and remove-user: whichever step fails, the next run goes on" {
 	local at=0
 
-	in_machine env "$fast" ./setup.sh
-	in_machine env "$fast" ./setup.sh add-user alice
+	setup_sh
+	setup_sh add-user alice
 	snapshot installed
 	while at=$((at + 1)) && stop_at fail "$at" remove-user alice demo; do
 		same 1 "$(grep -c "^setup.sh: " "$work/said")"
-		in_machine env "$fast" ./setup.sh remove-user alice demo
+		setup_sh remove-user alice demo
 		fails there 'getent passwd alice || getent passwd demo'
 		reset installed
 	done
@@ -81,7 +74,7 @@ goes_back() {
 	while at=$((at + 1)) && stop_at fail "$at" uninstall; do
 		same 1 "$(grep -c "^setup.sh: " "$work/said")"
 		no_open_account
-		in_machine env "$fast" ./setup.sh uninstall
+		setup_sh uninstall
 		same_tree "$work/before"
 		reset installed
 	done
@@ -98,8 +91,8 @@ goes_back() {
 	has "$output" "but cannot remove the account demo"
 	no_open_account
 	in_machine test -e "$lock"
-	in_machine env "$fast" ./setup.sh | grep -q '^  password '
-	in_machine ./setup.sh uninstall
+	setup_sh | grep -q '^  password '
+	setup_sh uninstall
 	same_tree "$work/before"
 }
 
@@ -112,7 +105,7 @@ goes_back() {
 
 @test "a full disk leaves nothing, and one line says so" {
 	there 'dd if=/dev/zero of=/etc/fill bs=65536 2>/dev/null'  || :
-	fails in_machine env "$fast" ./setup.sh >"$work/said" 2>&1
+	fails setup_sh >"$work/said" 2>&1
 	in_machine rm /etc/fill
 	same_tree "$work/before"
 	has "$(cat "$work/said")" "No space left on device"

@@ -74,6 +74,8 @@ first_process='
 	cd "$1/over/etc"
 	rm -rf ssh/echo-shell* ssh/sshd_config.d/* systemd/system/echo-shell* systemd/system/*/echo-shell*
 	[ ! -e /usr/share/openssh/sshd_config ] || cp /usr/share/openssh/sshd_config ssh/sshd_config
+	# A wrong password is not to cost two seconds.
+	[ ! -e pam.d/common-auth ] || sed -i "s/pam_unix.so/& nodelay/" pam.d/common-auth
 	for file in passwd group; do
 		cp "$file" "$file-"
 		awk -F : "(\$3 < 1000 || \$3 > 60000) && !/^demo:|echo-shell/" "$file-" >"$file"
@@ -99,7 +101,7 @@ first_process='
 	echo "$pid" >"$1/pid.new"
 	mv "$1/pid.new" "$1/pid"
 	set +e
-	while :; do sleep 0.2; done
+	while :; do sleep 10000 & wait; done # until reset kills the sleep
 '
 
 # Make the machine, with a copy of the project in $work/project. Where that cannot be
@@ -126,7 +128,10 @@ machine_up() {
 			return 1
 		fi
 	else
-		unshare --mount --pid --net --fork sh -c "$first_process" sh "$work" >"$work/unshare" 2>&1 3>&- &
+		# A small table of connections, where the kernel can: to read /proc/net/tcp, it
+		# goes through all of the table.
+		unshare --net sh -c 'echo 1024 2>/dev/null >/proc/sys/net/ipv4/tcp_child_ehash_entries
+			exec unshare --mount --pid --net --fork sh -c "$@"' sh "$first_process" sh "$work" >"$work/unshare" 2>&1 3>&- &
 		disown # or bash tells of its end
 		until [ -e "$work/pid" ]; do
 			if ! kill -0 "$!" 2>/dev/null; then
@@ -162,11 +167,30 @@ there() {
 	in_machine sh -c "$@"
 }
 
+# Run setup.sh. The trial login has its answer at once: a test that logs in itself needs
+# no other. For the real one, or with $shims, there is in_machine.
+setup_sh() {
+	in_machine env "$fast" ./setup.sh "$@"
+}
+
+# Run setup.sh with arguments, which must end with a status and say a text; says_only: and
+# nothing else.
+says() {
+	run setup_sh "${@:3}"
+	same "$1" "$status"
+	has "$output" "$2"
+}
+
+says_only() {
+	run setup_sh "${@:3}"
+	same "$1 $2" "$status $output"
+}
+
 # End the machine and all that runs in it.
 machine_down() {
 	[ -z "$no_machine" ] || return 0
 	if [ -n "${TEST_HERE-}" ]; then
-		in_machine ./setup.sh uninstall >/dev/null
+		setup_sh uninstall >/dev/null
 	else
 		kill -KILL "$machine"
 	fi
@@ -193,9 +217,18 @@ end_test() {
 # Print what is in the folders that setup.sh may write to, but for the account tools' own
 # backups and the record of logins; and a checksum where it does write.
 tree() {
-	there 'cd / && find etc usr/local/bin var/log ! -name "*-" ! -name "[bw]tmp*" ! -name lastlog ! -name faillog -printf "%M %u %g %p\n"
+	there 'cd / && find etc usr/local/bin var/log ! -name "*-" ! -name "[bw]tmp*" ! -name lastlog ! -name faillog -printf "%M %U %G %p\n"
 		find etc -maxdepth 1 -type f ! -name "*-" -exec cksum {} + &&
 		find etc/ssh etc/systemd usr/local/bin -type f -exec cksum {} +' | sort -k 4
+}
+
+# See that these lines, each of which an argument gives, are in a file.
+lines_in() {
+	local line
+
+	for line in "${@:2}"; do
+		grep -qxF -e "$line" "$1" || has "$(cat "$1")" "$line"
+	done
 }
 
 # See that nothing differs from a tree that was kept in a file; else show where it begins.
@@ -230,9 +263,8 @@ shim() {
 system_sshd_up() {
 	local pid=${1:-/run/sshd.pid}
 
-	there 'for type in rsa ecdsa ed25519; do
-			[ -e /etc/ssh/ssh_host_${type}_key ] || ssh-keygen -q -t $type -N "" -f /etc/ssh/ssh_host_${type}_key
-		done
+	there 'key=/etc/ssh/ssh_host_ed25519_key
+		[ -e "$key" ] || ssh-keygen -q -t ed25519 -N "" -f "$key"
 		shift
 		"$(command -v sshd)" -E /run/system-sshd.log "$@"' sh "$@"
 	wait_for in_machine test -s "$pid"
@@ -247,9 +279,8 @@ stop_sshd() {
 # --- a client ---------------------------------------------------------------
 
 # Install the server, in an environment; keep what setup.sh said and the password, and
-# make an ssh configuration that knows the server as "demo". Where the environment does
-# not say otherwise, the trial login has its answer at once: a test that logs in itself
-# needs no other.
+# make an ssh configuration that knows the server as "demo". With an environment, the trial
+# login is the real one.
 # shellcheck disable=SC2120 # tests give arguments
 server_up() {
 	in_machine env "${@:-$fast}" ./setup.sh >"$work/said" 2>&1 || {
@@ -356,7 +387,10 @@ talk_when() {
 	"$@" <"$dir/table" >"$dir/talked" 2>&1 3>&- &
 	talk=$!
 	exec 9>"$dir/table"
-	wait_for "${condition[@]}"
+	wait_for "${condition[@]}" || {
+		cat "$dir/talked" "$dir/err"
+		return 1
+	}
 	: >"$dir/met"
 	cat >&9
 	exec 9>&-
@@ -371,7 +405,7 @@ talk_when() {
 
 # Make a machine in which these tools count their calls that change something. At step $AT
 # the tool does what $HOW says: it fails, or sends that signal to setup.sh when it is
-# done. It is a setup.
+# done.
 machine_with_steps() {
 	machine_up
 	need_machine "stops setup.sh at every step"
@@ -405,13 +439,6 @@ machine_with_steps() {
 	tree >"$work/before"
 }
 
-# Show where setup.sh was stopped last and what it said, after a failure. It is a teardown.
-end_steps() {
-	[ -z "$no_machine" ] || return 0
-	[ -n "${BATS_TEST_COMPLETED-}" ] || cat "$work/stopped" "$work/said" || :
-	machine_down
-}
-
 # Run setup.sh, and stop it at a step: how, which step, its arguments. Fail where that
 # step was not reached.
 stop_at() {
@@ -436,9 +463,10 @@ no_open_account() {
 	done'
 }
 
-# A machine for each test, or, where a file has said one_server=yes, one with a server
-# for all its tests, each with a folder of its own.
-if [ -z "${one_server-}" ]; then
+# A machine for each test; or one with a server for all tests of a file that has said
+# each=session, each with a folder of its own; or, with each=step, one whose tools count.
+case ${each-machine} in
+machine)
 	setup() {
 		machine_up
 		need_machine
@@ -448,7 +476,8 @@ if [ -z "${one_server-}" ]; then
 		end_test
 		machine_down
 	}
-else
+	;;
+session)
 	setup_file() {
 		machine_up
 		[ -n "$no_machine" ] || server_up
@@ -468,4 +497,17 @@ else
 	teardown() {
 		end_test
 	}
-fi
+	;;
+step)
+	setup() {
+		machine_with_steps
+	}
+
+	# Show where setup.sh was stopped last and what it said, after a failure.
+	teardown() {
+		[ -n "$no_machine" ] || [ -n "${BATS_TEST_COMPLETED-}" ] || cat "$work/stopped" "$work/said" || :
+		end_test
+		machine_down
+	}
+	;;
+esac

@@ -20,34 +20,25 @@ teardown() {
 
 @test "each of the 628 answers is what Python 2.7 printed" {
 	same 628 "$(wc -l <"$top/tests/python2-repr.tsv")"
-	"$top/tests/talk" -s table -- "$program" <"$top/tests/python2-repr.tsv"
+	"$top/tests/talk" -s table "$program" <"$top/tests/python2-repr.tsv"
 }
 
 @test "all 65,536 pairs of bytes come back in their one canonical form" {
-	"$top/tests/talk" -s pairs -- "$program"
+	"$top/tests/talk" -s pairs "$program"
 }
 
-@test "chunks around every boundary come back, each in one line and one write" {
-	"$top/tests/talk" -s sizes -- "$program"
+@test "chunks around every boundary and random ones come back, each in one line and one write, and streams of them" {
+	for mode in sizes random; do
+		"$top/tests/talk" -s "$mode" "$program"
+		"$top/tests/talk" -u "$mode" "$program"
+	done
 }
 
-@test "random chunks come back, each in one line and one write" {
-	"$top/tests/talk" -s random -- "$program"
-}
-
-@test "a stream of any length comes back whole" {
-	"$top/tests/talk" -u sizes -- "$program"
-	"$top/tests/talk" -u random -- "$program"
-}
-
-@test "a pipe is answered and its end is status 0" {
+@test "a pipe, a file and a device are answered to their end, with status 0" {
 	printf 'caf\303\251\r\n' | "$program" >"$dir/out"
 	echo "$(answer "'caf\\xc3\\xa9\\r\\n'")" | cmp - "$dir/out"
 	: | "$program" >"$dir/out"
 	[ ! -s "$dir/out" ]
-}
-
-@test "a file and a device are read to their end" {
 	printf 'x' >"$dir/in"
 	same "$(answer "'x'")" "$("$program" <"$dir/in")"
 	same "" "$("$program" </dev/null)"
@@ -157,7 +148,7 @@ sandboxed() {
 # writes the program's pid to "$2/pid". Talk by the table on stdin, in raw mode.
 on_a_pty() {
 	rm -f "$dir/pid"
-	talk_when in_raw_mode -- "$top/tests/talk" -p table -- sh -c "$1" sh "$program" "$dir"
+	talk_when in_raw_mode -- "$top/tests/talk" -p table sh -c "$1" sh "$program" "$dir"
 }
 
 in_raw_mode() {
@@ -172,7 +163,7 @@ in_raw_mode() {
 
 @test "what was typed before it started is not thrown away" {
 	# The shell takes the first byte, so that the others are there, and answers it.
-	printf '616263\tany\n' | SSH_CONNECTION=x talk_when [ -e "$dir/ready" ] -- "$top/tests/talk" -p table -- \
+	printf '616263\tany\n' | SSH_CONNECTION=x talk_when [ -e "$dir/ready" ] -- "$top/tests/talk" -p table \
 		sh -c 'stty raw -echo; : >"$2/ready"
 			printf "%s\047%s\047\r\n" "$3" "$(dd bs=1 count=1 2>/dev/null)"; exec "$1"' sh "$program" "$dir" "$prefix"
 }
@@ -184,9 +175,10 @@ in_raw_mode() {
 	same 0 "$(cat "$dir/status")"
 }
 
-# Run the program and look at the terminal before and after it. By descriptor 4, because
-# what a shell runs in the background has no stdin else.
-by_hand='exec 4<&0; stty -g >"$2/before"; "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
+# Run the program, with failing.so where there is a FAIL, and look at the terminal before
+# and after it. By descriptor 4, because what a shell runs in the background has no stdin else.
+by_hand='exec 4<&0; stty -g >"$2/before"
+	${FAIL:+env "LD_PRELOAD=${1%/*}/tests/failing.so"} "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
 	wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
 
 # See how a run by hand ended: its status, and the terminal as it was.
@@ -248,7 +240,7 @@ with_fault() {
 
 @test "reads and writes that are cut short or interrupted lose and double nothing" {
 	for fault in "read 0 EINTR" "read 0 short" "read 2 short" "write 0 EINTR" "write 0 short" "write 2 short"; do
-		with_fault "$fault" "$top/tests/talk" -u sizes -- 2>"$dir/err"
+		with_fault "$fault" "$top/tests/talk" -u sizes 2>"$dir/err"
 		same "" "$(cat "$dir/err")" # of the loader, where nothing was preloaded
 	done
 }
@@ -298,9 +290,7 @@ object() {
 			*read*EIO) expected="echo-shell: Ctrl-D leaves" status=0 ;; # hung up
 			esac
 			echo "$call $error"
-			printf '\tend\n' | "$top/tests/talk" -p table -- sh -c 'stty -g >"$3/before"
-				FAIL=$1 LD_PRELOAD=$2 "$4" 2>"$3/err"
-				echo $? >"$3/status"; stty -g >"$3/after"' sh "$call $error" "$top/tests/failing.so" "$dir" "$program"
+			printf '\tend\n' | FAIL="$call $error" "$top/tests/talk" -p table sh -c "$by_hand" sh "$program" "$dir"
 			same "$expected" "$(tr -d '\r' <"$dir/err" | tr '\n' ' ' | sed 's/ $//')"
 			ended "$status"
 		done
@@ -315,9 +305,7 @@ object() {
 
 @test "at a terminal, a change of modes that is interrupted is made all the same" {
 	for call in 1 2; do
-		printf "78\t'x'\n04\t'\\\\x04'\n\tend\n" | on_a_pty "export FAIL='tcsetattr $call EINTR'
-			"'exec 4<&0; stty -g >"$2/before"; LD_PRELOAD="${1%/*}/tests/failing.so" "$1" <&4 2>"$2/err" & echo $! >"$2/pid"
-			wait $!; echo $? >"$2/status"; stty -g >"$2/after"'
+		printf "78\t'x'\n04\t'\\\\x04'\n\tend\n" | FAIL="tcsetattr $call EINTR" on_a_pty "$by_hand"
 		ended 0
 	done
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * talk -s|-u|-p|-t MODE -- PROGRAM [ARGUMENT...]
+ * talk -s|-u|-p|-t MODE PROGRAM [ARGUMENT...]
  *
  * Run PROGRAM and talk to it: send bytes, and accept nothing but the lines that
  * answer them. Exit 0 when every answer was right and, without a pty, PROGRAM then
@@ -22,6 +22,11 @@
  * sizes   around every boundary, each of printable, unprintable and mixed bytes
  * random  2,000 chunks of up to 8 KiB, always the same
  * keep    a short line every tenth of a second, until stdin ends or has something
+ *
+ * or, with -t, one that measures:
+ * start   print the ms from the start of PROGRAM to the answer to the first key
+ * keys    print the us from a key to its answer, for each of 500
+ * bulk    print the MB/s of 8 MiB of text, sent as fast as they are taken
  */
 #define _XOPEN_SOURCE 700
 #include <sys/socket.h>
@@ -33,6 +38,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "decode.h"
@@ -46,6 +52,8 @@ static char line[LONGEST]; /* what came and was not consumed yet */
 static size_t have;
 static const char *sent = "";  /* what the program is to answer */
 static size_t sent_n;
+static size_t most = LONGEST;  /* bytes of one write to it */
+static double begun;           /* when it was started */
 
 /* Say what was sent, expected and received, from around an offset of each; exit. */
 static _Noreturn void
@@ -57,12 +65,23 @@ wrong(size_t sent_at, const char *expected, const char *came, size_t n, size_t a
 	exit(1);
 }
 
+/* Return the time in seconds. */
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /* Start the program at the other end of the transport. */
 static void
 start(char *argv[])
 {
 	int pair[2], size = 212992; /* doubled by Linux: one line must fit */
 
+	begun = now();
 	if (transport == 'p') {
 		conn = posix_openpt(O_RDWR | O_NOCTTY);
 		if (conn == -1 || grantpt(conn) || unlockpt(conn) ||
@@ -125,6 +144,17 @@ receive(void)
 	return 1;
 }
 
+/* Send up to n bytes. Return how many. */
+static size_t
+transmit(const void *bytes, size_t n)
+{
+	const ssize_t w = write(conn, bytes, n < most ? n : most);
+
+	if (w == -1 && errno != EAGAIN)
+		err(1, "write");
+	return w > 0 ? (size_t)w : 0;
+}
+
 /*
  * Send n bytes; read lines until they answer m bytes, and compare those. With
  * expected, read one line, which must have just that repr.
@@ -141,13 +171,8 @@ exchange(const unsigned char *bytes, size_t n, size_t m, const char *expected)
 		const int can = ready(written < n ? POLLIN | POLLOUT : POLLIN);
 		char *nl;
 
-		if (can & POLLOUT) {
-			const ssize_t w = write(conn, bytes + written, n - written);
-
-			if (w == -1 && errno != EAGAIN)
-				err(1, "write");
-			written += w > 0 ? (size_t)w : 0;
-		}
+		if (can & POLLOUT)
+			written += transmit(bytes + written, n - written);
 		if ((can & (POLLIN | POLLHUP)) && !receive())
 			wrong(answered, "an answer, and not the end", line, have, 0);
 		while ((nl = memchr(line, '\n', have)) != NULL) {
@@ -166,6 +191,8 @@ exchange(const unsigned char *bytes, size_t n, size_t m, const char *expected)
 			for (at = answered; expected == NULL && at < answered + more; at++)
 				if (at >= n || got[at] != bytes[at])
 					wrong(at, "the bytes that were sent", line, len, 4 * (at - answered));
+			if (transport == 's' && more != (m - answered < most ? m - answered : most))
+				wrong(answered, "a line for each read()", line, len, len);
 			answered += more;
 			memmove(line, line + len, have -= len);
 		}
@@ -188,20 +215,18 @@ expect_end(void)
 	}
 }
 
-/* Press a key; read until its answer, which must be the last of what comes. */
+/* Press a key; read until its answer, which must end what comes, at most limit bytes. */
 static void
-first_key(void)
+first_key(size_t limit)
 {
 	static const char answer[] = PREFIX "'x'\r\n";
 	const size_t n = sizeof(answer) - 1;
 
 	sent = "x";
-	sent_n = 1;
-	if (write(conn, "x", 1) != 1)
-		err(1, "write");
+	sent_n = transmit("x", 1);
 	while (have < n || memcmp(line + have - n, answer, n) != 0) {
 		ready(POLLIN);
-		if (!receive() || have > 100)
+		if (!receive() || have > limit)
 			wrong(0, answer, line, have, 0);
 	}
 	have = 0;
@@ -224,8 +249,7 @@ table(void)
 		for (unsigned byte; p < tab && sscanf(p, "%2x", &byte) == 1; p += 2)
 			bytes[n++] = (unsigned char)byte;
 		if (strcmp(tab + 1, "end") == 0) {
-			if (write(conn, bytes, n) != (ssize_t)n)
-				err(1, "write");
+			transmit(bytes, n);
 			expect_end();
 		} else if (n > 0) {
 			exchange(bytes, n, n, strcmp(tab + 1, "any") == 0 ? NULL : tab + 1);
@@ -251,14 +275,18 @@ sizes(void)
 	}
 }
 
+/* Send pairs as fast as they are taken: each is one read(). */
 static void
 pairs(void)
 {
-	for (unsigned i = 0; i < 65536; i++) {
-		const unsigned char pair[] = { (unsigned char)(i >> 8), (unsigned char)i };
+	static unsigned char bytes[2 * 65536];
 
-		exchange(pair, 2, 2, NULL);
+	for (size_t i = 0; i < 65536; i++) {
+		bytes[2 * i] = (unsigned char)(i >> 8);
+		bytes[2 * i + 1] = (unsigned char)i;
 	}
+	most = 2;
+	exchange(bytes, sizeof(bytes), sizeof(bytes), NULL);
 }
 
 static void
@@ -292,25 +320,66 @@ keep(void)
 	}
 }
 
+static void
+start_time(void)
+{
+	printf("%.2f\n", (now() - begun) * 1e3);
+}
+
+static void
+keys(void)
+{
+	for (int i = 0; i < 500; i++) {
+		const double pressed = now();
+
+		exchange((const unsigned char *)"k", 1, 1, "'k'");
+		printf("%.2f\n", (now() - pressed) * 1e6);
+	}
+}
+
+/* What was answered is what came, less what a line has around it. */
+static void
+bulk(void)
+{
+	static char text[CHUNK];
+	const size_t all = 8 << 20;
+	size_t written = 0, answered = 0;
+
+	memset(text, 'a', sizeof(text));
+	begun = now();
+	while (answered != all) {
+		const int can = ready(written < all ? POLLIN | POLLOUT : POLLIN);
+
+		if (can & POLLOUT)
+			written += transmit(text, all - written < CHUNK ? all - written : CHUNK);
+		if ((can & POLLIN) && !receive())
+			errx(1, "the program left");
+		answered += have;
+		while (have > 0)
+			answered -= line[--have] == '\n' ? HEADLEN + 4 : 0;
+	}
+	printf("%.2f\n", (double)all / 1e6 / (now() - begun));
+}
+
 int
 main(int argc, char *argv[])
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = { { "table", table }, { "pairs", pairs }, { "sizes", sizes },
-		{ "random", randoms }, { "keep", keep } };
+	} modes[] = { { "table", table }, { "pairs", pairs }, { "sizes", sizes }, { "random", randoms },
+		{ "keep", keep }, { "start", start_time }, { "keys", keys }, { "bulk", bulk }, { NULL, NULL } };
 	size_t mode = 0;
 	int status;
 
-	while (argc > 4 && mode < 5 && strcmp(modes[mode].name, argv[2]) != 0)
+	while (argc > 3 && modes[mode].name != NULL && strcmp(modes[mode].name, argv[2]) != 0)
 		mode++;
-	if (argc < 5 || mode == 5 || strchr("supt", transport = argv[1][1]) == NULL)
-		errx(2, "usage: talk -s|-u|-p|-t MODE -- PROGRAM [ARGUMENT...]");
+	if (argc < 4 || modes[mode].name == NULL || strchr("supt", transport = argv[1][1]) == NULL)
+		errx(2, "usage: talk -s|-u|-p|-t MODE PROGRAM [ARGUMENT...]");
 	signal(SIGPIPE, SIG_IGN);
-	start(argv + 4);
-	if (transport == 't')
-		first_key();
+	start(argv + 3);
+	if (transport == 't') /* an sshd that is measured may print a motd before */
+		first_key(mode >= 5 ? CHUNK : 100);
 	modes[mode].run();
 	if (transport == 't')
 		kill(child, SIGKILL);
