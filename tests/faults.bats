@@ -47,7 +47,7 @@ goes_back() {
 	setup_sh
 	echo >>"$work/project/echo-shell"
 	environment=PORT=2345
-	goes_back 15
+	goes_back 11
 }
 
 @test "drop-in and add-user: whichever step fails, nothing is left" {
