@@ -356,9 +356,10 @@ find_sshd() {
 	# sshd -t and -T want the empty directory that its service makes.
 	empty=$("$sshd" -t 2>&1 | tr -d '\r' | sed -n 's/^Missing privilege separation directory: //p')
 	[ -z "$empty" ] || mkdir -p "$empty" || die "cannot make $empty, which sshd wants"
-	ran=$(server_pid) || :
-	configs=$(other_listeners | awk '!done[$2]++ { print $2 } END { print "-" }')
-	unclear=$(other_listeners | sed -n 's/ ?$//p' | paste -s -d ' ' -)
+	listeners >"$work/listeners"
+	ran=$(sed -n "s|^\([0-9]*\) $own/sshd_config\$|\1|p" "$work/listeners")
+	configs=$(awk -v "own=$own/sshd_config" '$2 != own && !done[$2]++ { print $2 } END { print "-" }' "$work/listeners")
+	unclear=$(sed -n 's/ ?$//p' "$work/listeners" | paste -s -d ' ' -)
 	[ -z "$unclear" ] || die "which file the sshd with pid $unclear reads cannot be told: start it as $sshd -f /FILE," \
 		"from an environment that is not empty"
 }
