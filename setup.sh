@@ -374,6 +374,12 @@ system_view() {
 	done
 }
 
+# Return whether the system's sshd listens, or a systemd socket does for it.
+system_sshd_listens() {
+	[ -n "$(other_listeners)" ] ||
+		is_taken "$("$sshd" -T -C "user=root,$client" 2>/dev/null | awk 'tolower($1) == "port" { print $2; exit }')"
+}
+
 # Have each sshd but ours read its configuration again, unless it has an error by now.
 # Sessions stay open. This is "systemctl reload ssh", also without systemd.
 reload_system_sshd() {
@@ -640,8 +646,8 @@ check_server() {
 	find_way
 	way=server
 	port=${PORT:-${port:-2022}}
-	case $port in 0* | *[!0-9]* | ??????*) die "PORT=$port is not a port" ;; esac
-	[ "$command" != run ] || ! systemd_runs || die "systemd runs here, and makes a service of the server: $me"
+	case $port in 0* | *[!0-9]* | 6[6-9]??? | [7-9]???? | ??????*) die "PORT=$port is not a port" ;; esac
+	[ "$command" != run ] || ! systemd_runs || die "systemd runs here: $me makes a service of the server"
 }
 
 # Write the host key to $work: HOST_KEY, or the one that is there, or a new one.
@@ -654,7 +660,7 @@ find_key() {
 	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
 	(umask 077 && cat <"$key" >"$work/key")
 	ssh-keygen -y -P '' -f "$work/key" >"$work/output" 2>&1 ||
-		die "HOST_KEY=$key is not a private key without a passphrase: $(last_line "$work/output")"
+		die "HOST_KEY=$key is not a private key without a passphrase"
 }
 
 # Print the addresses and ports at which the server listens, by what "sshd -T" showed.
@@ -668,7 +674,7 @@ addresses() {
 check_config() {
 	sed "s|$own/|$new$own/|" "$new$own/sshd_config" >"$work/config"
 	"$sshd" -T -f "$work/config" >"$work/shown" 2>"$work/output" ||
-		die "this sshd refuses the server's configuration: $(last_line "$work/output")"
+		die "this sshd refuses the server's configuration or $admin: $(last_line "$work/output")"
 	for address in $(addresses); do
 		port=${address##*:}
 		[ -e "$old_socket" ] || ! is_taken "$port" "$ran" || refuse_port
@@ -763,11 +769,12 @@ install_drop_in() {
 	[ -e "$in_force" ] || { changed=yes && mark_in_force; }
 	back=
 	[ -n "$changed" ] || step "nothing to do: all is there; nothing was changed or reloaded"
-	say "echo-shell: members of group $group get an echo from the system's sshd, where it runs, and nothing else
+	say "echo-shell: members of group $group get an echo from the system's sshd, and nothing else
 
   a user     $me add-user NAME
   leave      Enter ~ .
   remove     $me uninstall"
+	system_sshd_listens || step "the system's sshd does not run: nobody can log in before it is started"
 }
 
 # End the run for names and passwords, given as name:password, that useradd and chpasswd
@@ -822,7 +829,7 @@ add_users() {
 		shift
 		user=${entry%%:*}
 		if is_ours "$user" && has_password "$user"; then
-			step "$user is here already, and keeps the password"
+			step "$user is here already, and keeps its password"
 			continue
 		fi
 		set -- "$@" "$entry"
@@ -876,17 +883,22 @@ status() {
 	done
 	if [ "$way" = drop-in ]; then
 		how="held to the echo"
-		line server "none: drop-in, on the system's sshd"
+		if system_sshd_listens; then
+			line server "none: drop-in, on the system's sshd"
+		else
+			line server "the system's sshd, which does not run: start it" no
+		fi
 	else
 		how="kept out of the system's sshd"
 		"$sshd" -T -f "$own/sshd_config" >"$work/shown" 2>"$work/output" ||
-			line settings "refused by sshd: $(last_line "$work/output")" no
+			line settings "refused by sshd, and not in force: $(last_line "$work/output")" no
 		if [ -z "$ran" ]; then
 			line server "down: $me starts it" no
 		elif is_taken "$port" "$ran"; then
 			line server "up, but another process has part of port $port" no
 		else
-			line server "up, on $(addresses | paste -s -d ' ' -)"
+			listens=$(addresses | paste -s -d ' ' -)
+			line server "up${listens:+, on $listens}"
 		fi
 		line "host key" "$(ssh-keygen -lf "$own/ssh_host_key" | cut -d ' ' -f 2)"
 	fi
@@ -921,7 +933,7 @@ uninstall() {
 	(set +f && rm -rf /run/echo-shell.??????) # of runs that were killed, too
 	step "everything is removed"
 	[ ! -e "$admin" ] || step "only $admin is kept: you wrote it"
-	[ -z "$port" ] || step "the host key with it: who logged in here types ssh-keygen -R '[localhost]:$port'"
+	[ -z "$port" ] || step "the host key is gone, too: who logged in here types ssh-keygen -R '[localhost]:$port'"
 }
 
 main() {

@@ -113,7 +113,8 @@ is_refused() {
 		says 1 "  user       alice, cannot log in: ${case%|*}" status
 		others | cmp - "$work/others.before"
 		config "echo '${case#*|}' >>\"\$0\""
-		says 0 "  user       bob, held to the echo" status
+		says 1 "  user       bob, held to the echo" status
+		has "$output" "  server     the system's sshd, which does not run: start it"
 		setup_sh uninstall
 	done
 }

@@ -29,7 +29,7 @@
 	same "0 echo-shell: alice is not here echo-shell: bob is removed, and the sessions are ended" "$status $(echo "$output" | tr '\n' ' ' | sed 's/ $//')"
 	run setup_sh add-user carol dave
 	same 0 "$status"
-	same "echo-shell: carol is here already, and keeps the password" "${lines[0]}"
+	same "echo-shell: carol is here already, and keeps its password" "${lines[0]}"
 	PASS='pass:with:colons ' echoes carol@demo
 	PASS=${lines[1]#dave:} echoes dave@demo
 }
