@@ -100,7 +100,7 @@ finish() {
 		fi
 		printf '%s\n' "setup.sh: $failure" | tr -c '[:print:]\n' '?' >&2
 	fi
-	[ -z "$work" ] || rm -rf "$work"
+	rm -rf "$work"
 	exit "$1"
 }
 
@@ -162,7 +162,8 @@ listeners() {
 		case $titles in *"/proc/$parent/"*) continue ;; esac # about to become a session
 		# shellcheck disable=SC2086 # words
 		case ${exe% (deleted)}:$title in
-		"$(readlink -f "$sshd"):"*'[listener]'*) echo "${pid#/proc/} $(config_of ${title%%\[listener\]*})" ;;
+		*'  '*'[listener]'*) echo "${pid#/proc/} ?" ;; # an empty argument, which words would not show
+		"$(readlink -f "$sshd"):"*'[listener]'*) echo "${pid#/proc/} $(config_of ${title%\[listener\]*})" ;;
 		*) echo "${pid#/proc/} ?" ;;
 		esac
 	done 2>/dev/null
@@ -418,9 +419,9 @@ holes() {
 	# Another file's Match on the client may come before, and its values win, but for
 	# DenyGroups, which adds up. sshd cuts a long line, and then "user" is missing.
 	[ "$way" = server ] || sed -n "s/.*checking match for '/Match /p" "$work/trace" | awk -v "lock=Match Group $group" '
-		{ whole = sub(/\047 user .*/, "") }
+		{ whole = sub(/\047 user [^\047]*$/, "") }
 		$0 == lock { printf "%s", before; before = "" }
-		!whole || tolower($0) ~ /[ \t"](local)?(address|host|port|rdomain|version)[ \t"=]/ { before = before $0 " in an earlier file\n" }'
+		!whole || tolower($0) ~ /[ \t\r"](local)?(address|host|port|rdomain|version)[ \t"=]/ { before = before $0 " in an earlier file\n" }'
 }
 
 # End the run unless each sshd applies every line of the lock to an account. If not, the
@@ -474,7 +475,7 @@ kept_out() {
 # --- accounts ---------------------------------------------------------------
 
 our_users() {
-	getent passwd ${1+"$1"} | awk -F : -v "comment=$comment" -v "shell=$program" \
+	getent passwd "$@" | awk -F : -v "comment=$comment" -v "shell=$program" \
 		'$5 == comment && $7 == shell { print $1 }'
 }
 
@@ -565,7 +566,7 @@ start_server() {
 # End the listener, and its start at boot. Open sessions go on.
 stop_server() {
 	if [ -e "$unit" ]; then
-		systemctl -q disable "${unit##*/}" || return
+		[ -n "$was_here" ] || systemctl -q disable "${unit##*/}" || return
 		! systemd_runs || systemctl stop "${unit##*/}" || return
 	fi
 	pid=$(server_pid) || return 0
@@ -698,6 +699,7 @@ prepare() {
 	! have make || MAKEFLAGS='' TMPDIR=$work make -s -C "$here" echo-shell >"$work/output" 2>&1 ||
 		die "cannot build: $(grep -m 1 -e error: -e annot -e denied "$work/output" || last_line "$work/output")"
 	find_sshd
+	[ "$command" != run ] || [ -z "$ran" ] || die "the server runs already, with pid $ran"
 	[ "$way" = drop-in ] || find_key
 	render_all
 	same "$new" "$lock" || system_view >"$work/before" 2>"$work/output" ||
@@ -713,7 +715,6 @@ install_server() {
 	make_account demo
 	start=
 	if [ "$command" = run ]; then
-		[ -z "$ran" ] || die "the server runs already, with pid $ran"
 		remove_account "$probe"
 	else
 		[ -n "$ran" ] && is_in_force || start=yes
@@ -892,6 +893,7 @@ status() {
 		how="kept out of the system's sshd"
 		"$sshd" -T -f "$own/sshd_config" >"$work/shown" 2>"$work/output" ||
 			line settings "refused by sshd, and not in force: $(last_line "$work/output")" no
+		for address in $(addresses); do port=${address##*:}; done
 		if [ -z "$ran" ]; then
 			line server "down: $me starts it" no
 		elif is_taken "$port" "$ran"; then
@@ -926,7 +928,7 @@ uninstall() {
 	refuse_strangers
 	find_way
 	bring_over
-	sshd=$(command -v sshd || echo :)
+	sshd=$(command -v sshd || echo /usr/sbin/sshd)
 	made=$(our_users)
 	changed=yes
 	go_back
@@ -942,9 +944,11 @@ main() {
 	# Not in /tmp, which every user can fill.
 	[ "$(id -u)" != 0 ] || work=$(mktemp -d /run/echo-shell.XXXXXX 2>/dev/null) ||
 		die "cannot write to /run: in a container, mount a tmpfs there"
-	[ -x "$here/setup.sh" ] || die "$here/setup.sh cannot be executed: chmod +x it, or, if it is mounted with noexec," \
-		"copy the checkout elsewhere"
 	command=${1-}
+	case $command in '' | run | test)
+		[ -x "$here/setup.sh" ] || die "cannot execute $here/setup.sh: chmod +x it, or, if it is mounted with noexec, copy it elsewhere"
+		;;
+	esac
 	case $command in
 	-h | --help | help)
 		sed -n 's/^#   //p' "$here/setup.sh"
@@ -976,4 +980,4 @@ main() {
 }
 
 # ssh asks this script for the password of the trial login.
-if [ -n "${ECHO_SHELL_PASSWORD-}" ]; then echo "$ECHO_SHELL_PASSWORD"; else main "$@"; fi
+case ${1-} in "$probe@"*) echo "$ECHO_SHELL_PASSWORD" ;; *) main "$@" ;; esac

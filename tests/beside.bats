@@ -217,6 +217,11 @@ is_refused() {
 	wait_for in_machine test -s /run/third.pid
 	is_refused true "which file the sshd with pid "
 	stop_sshd /run/third.pid
+	# The title does not show an empty argument.
+	in_machine "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid -o "" -f "$main-private"
+	wait_for in_machine test -s /run/third.pid
+	is_refused true "which file the sshd with pid "
+	stop_sshd /run/third.pid
 	# A word of an option's that is no -f is none.
 	in_machine "$(command -v sshd)" -o "Port 2299" -o "PidFile /run/third.pid"
 	wait_for in_machine test -s /run/third.pid

@@ -87,6 +87,9 @@ ends() {
 @test "run: an image that setup.sh made has its password and its key, and a start may change them" {
 	in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
 	PASSWORD=known setup_sh
+	pid=$(in_machine cat /run/echo-shell.pid)
+	PORT=2023 says_only 1 "setup.sh: the server runs already, with pid $pid" run
+	same "$pid" "$(in_machine cat /run/echo-shell.pid)"
 	stop_sshd
 	container one
 	ready

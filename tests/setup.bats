@@ -131,6 +131,9 @@ other_sshd() {
 	run in_machine setpriv --reuid="stranger$$" --clear-groups ./setup.sh add-user ann bob
 	in_machine userdel "stranger$$"
 	same "1 setup.sh: must be run as root: sudo ./setup.sh add-user ann bob" "$status $output"
+	# It is the prompt that makes setup.sh ssh's askpass, and nothing else.
+	ECHO_SHELL_PASSWORD=x run in_machine ./setup.sh uninstall
+	same "0 echo-shell: nothing to do: nothing that setup.sh installed is here" "$status $output"
 }
 
 @test "missing programs are named where there is no apt-get" {
@@ -382,6 +385,11 @@ systemd_up() {
 	same 1 "$status"
 	same_tree "$work/before"
 	echoes
+	# A server that is down still starts at boot after that.
+	in_machine env "$shims" systemctl stop echo-shell.service
+	run in_machine env --default-signal=INT "$shims" ./setup.sh
+	same 1 "$status"
+	in_machine test -e /run/enabled
 	in_machine env "$shims" ./setup.sh uninstall
 	fails there 'ls /run/enabled /run/main /etc/systemd/system/echo-shell.service'
 }
