@@ -88,7 +88,8 @@ ends() {
 	in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
 	PASSWORD=known setup_sh
 	pid=$(in_machine cat /run/echo-shell.pid)
-	PORT=2023 says_only 1 "setup.sh: the server runs already, with pid $pid" run
+	run in_machine timeout 20 env PORT=2023 ./setup.sh run
+	same "1 setup.sh: the server runs already, with pid $pid" "$status $output"
 	same "$pid" "$(in_machine cat /run/echo-shell.pid)"
 	stop_sshd
 	container one
