@@ -272,6 +272,8 @@ system_sshd_up() {
 
 # Stop the server, or the sshd with this pid file.
 stop_sshd() {
+	# After a SIGHUP it is away for a moment.
+	wait_for in_machine test -s "${1:-/run/echo-shell.pid}"
 	there 'kill "$(cat "$0")"' "${1:-/run/echo-shell.pid}"
 	wait_for fails in_machine test -e "${1:-/run/echo-shell.pid}"
 }
