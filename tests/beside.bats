@@ -63,12 +63,15 @@ in_state() {
 	same_tree "$work/tree.before"
 }
 
-# Change the system's sshd_config by a shell, so that the drop-in, or the commands given
-# (an empty one is the server's), must end with a line that has $2, and leave nothing.
+# Change the system's sshd_config by a shell, so that both ways of installing, or only the
+# one given, must end with a line that has $2, and leave nothing.
 is_refused() {
+	local commands=("${@:3}")
+
+	[ $# != 2 ] || commands=('' drop-in)
 	config "$1"
 	tree >"$work/tree.before"
-	for command in "${@:3}" $([ $# != 2 ] || echo drop-in); do
+	for command in "${commands[@]}"; do
 		run setup_sh $command
 		same 1 "$status"
 		has "${lines[${#lines[@]} - 1]}" "$2"
@@ -121,7 +124,7 @@ is_refused() {
 
 @test "a main file without the Include is refused, with the line to add" {
 	is_refused 'sed -i /^Include/d "$0"' \
-		"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match" '' drop-in
+		"put the line 'Include /etc/ssh/sshd_config.d/*.conf' at its top, before every Match"
 	# What is mended later must be read.
 	config 'sed -i "1i Include /etc/ssh/sshd_config.d/*.conf" "$0"'
 	setup_sh
@@ -136,7 +139,7 @@ is_refused() {
 }
 
 @test "a main file with an error is refused" {
-	is_refused 'echo "NoSuchOption yes" >>"$0"' "Bad configuration option: NoSuchOption; fix it first" '' drop-in
+	is_refused 'echo "NoSuchOption yes" >>"$0"' "Bad configuration option: NoSuchOption; fix it first"
 	has "$output" "setup.sh: the system's sshd refuses its own configuration: $main"
 }
 
@@ -150,15 +153,15 @@ is_refused() {
 		config 'sed -i "/^[ =]*M[aA][tT][cC][hH]/,\$d" "$0"'
 	done
 	config 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >/etc/ssh/more.conf'
-	is_refused 'echo "Include /etc/ssh/more.conf" >>"$0"' "(no Include): put the line" ''
+	is_refused 'echo "Include /etc/ssh/more.conf" >>"$0"' "(no Include): put the line"
 	config 'echo "Include /etc/ssh/sshd_config.d/*.conf" >/etc/ssh/more.conf'
 	is_refused 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/more.conf\n" >>"$0"; sed -i "\$!{/^Include/d}" "$0"' \
-		"(Match Address 127.0.0.1): put the line" '' drop-in
+		"(Match Address 127.0.0.1): put the line"
 	# What is included by another path cannot be told from what is not.
 	there 'ln -s sshd_config.d /etc/ssh/linked.d'
 	for path in /etc/ssh//sshd_config.d ./sshd_config.d /etc/ssh/linked.d "/etc/ssh/sshd_config?d"; do
 		is_refused "sed -i '/^Match/d; /^Include/d' \"\$0\"; printf 'Include $path/*.conf\n' >>\"\$0\"" \
-			"(no Include): put the line" ''
+			"(no Include): put the line"
 	done
 	# A Match ends with its file: the Include may come after such a file. sshd takes what
 	# does not begin with / from /etc/ssh.
@@ -178,7 +181,7 @@ is_refused() {
 	in_machine perl -MSocket -e 'for (1 .. 9000) { socket($s[$_], PF_INET, SOCK_STREAM, 0) && listen($s[$_], 1) or die }
 		open(F, ">$ARGV[0]"); close(F); sleep 1000' "$work/open" &
 	wait_for [ -e "$work/open" ]
-	is_refused true "/etc/ssh/other_config does not apply $lock" '' drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock"
 	there 'printf "Match Address 127.0.0.1\nInclude /etc/ssh/sshd_config.d/*.conf\n" >>/etc/ssh/other_config'
 	is_refused true "/etc/ssh/other_config does not apply $lock to echo-shell-probe (Match Address 127.0.0.1): put" drop-in
 	there 'sed -i /^Match/d /etc/ssh/other_config'
@@ -205,7 +208,7 @@ is_refused() {
 	there 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/own_key
 		printf "Port 2299\nHostKey /etc/ssh/own_key\nPidFile /run/other.pid\n" >/etc/ssh/other_config'
 	system_sshd_up /run/other.pid -p2299 -4f /etc/ssh/other_config
-	is_refused true "/etc/ssh/other_config does not apply $lock" '' drop-in
+	is_refused true "/etc/ssh/other_config does not apply $lock"
 	stop_sshd /run/other.pid
 	in_machine env -i "$(command -v sshd)" -p 2299 -o PidFile=/run/third.pid
 	wait_for in_machine test -s /run/third.pid
@@ -278,15 +281,15 @@ is_refused() {
 
 @test "what wins over the lock, for all clients or for some, is refused by the drop-in, and nowhere else" {
 	is_refused 'printf "Match Address 127.7.0.0/16\n\tDisableForwarding no\n" >"$0.d/00-lan.conf"' \
-		"(Match Address 127.7.0.0/16 in an earlier file): put the line"
+		"(Match Address 127.7.0.0/16 in an earlier file): put the line" drop-in
 	# sshd cuts what it says of a long line.
 	is_refused 'printf "Match Address %s127.7.0.0/16\n\tDisableForwarding no\n" "$(printf "10.20.%d.0/24," $(seq 99))" >"$0.d/00-lan.conf"' \
-		"(Match Address 10.20.1.0/24"
+		"(Match Address 10.20.1.0/24" drop-in
 	is_refused 'printf "Match all\n\tPubkeyAuthentication yes\n" >"$0.d/00-first.conf"' \
-		"$main does not apply $lock to echo-shell-probe (pubkeyauthentication yes): "
+		"$main does not apply $lock to echo-shell-probe (pubkeyauthentication yes): " drop-in
 	# A block of the administrator's for our group hides nothing that comes after it.
 	is_refused 'printf "Match Group echo-shell\n\tBanner none\nMatch LocalPort 2299\n\tDisableForwarding no\n" >"$0.d/00-first.conf"' \
-		"(Match LocalPort 2299 in an earlier file): put the line"
+		"(Match LocalPort 2299 in an earlier file): put the line" drop-in
 	setup_sh # whose lock nothing can take back
 	setup_sh uninstall
 	config 'rm "$0.d/00-lan.conf"; printf "Match User support,export\n\tBanner none\n" >"$0.d/00-first.conf"'
@@ -302,7 +305,7 @@ is_refused() {
 
 @test "a lock that would change something for others is refused" {
 	in_machine sed -i "1i MaxSessions 7" sshd_config.d/echo-shell.conf sshd_config.d/port-2022/keep-out.conf
-	is_refused true "$lock would change the system's sshd for other users" '' drop-in
+	is_refused true "$lock would change the system's sshd for other users"
 }
 
 @test "drop-in: a pty is exact, no motd, no forwarding; open sessions stay; a second run does nothing" {

@@ -14,7 +14,8 @@ lock=/etc/ssh/sshd_config.d/echo-shell.conf
 admin=$own-local.conf
 default_port=$(sed -n 's/^Port //p' "$top/sshd_config.d/port-2022/sshd_config")
 PATH=$PATH:/usr/sbin:/sbin
-unset PREFIX DESTDIR SUDO_USER # setup.sh puts sudo before what it tells to type
+unset PREFIX DESTDIR # of make install
+unset SUDO_USER      # setup.sh puts sudo before what it tells to type
 export top program prefix own lock admin default_port PATH
 
 # --- any test ---------------------------------------------------------------

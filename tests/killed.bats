@@ -13,11 +13,10 @@ each=step
 	while at=$((at + 1)) && stop_at KILL "$at"; do
 		no_open_account
 		snapshot cut
-		order=(complete remove)
-		[ $((at % 2)) = 0 ] || order=(remove complete)
-		[ $((at % 5)) = 0 ] || unset "order[1]" # at most steps one of the two, in turn
-		for next in "${order[@]}"; do
-			[ "$next" = "${order[0]}" ] || reset cut # the first is with what runs by then
+		order="complete remove"
+		[ $((at % 2)) = 0 ] || order="remove complete"
+		for next in $order; do
+			[ "$next" = "${order%% *}" ] || reset cut # the first is with what runs by then
 			if [ "$next" = complete ]; then
 				setup_sh >"$work/said" 2>&1
 				grep -q '^  password ' "$work/said" || has "$(cat "$work/stopped")" chpasswd

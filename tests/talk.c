@@ -367,8 +367,12 @@ main(int argc, char *argv[])
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = { { "table", table }, { "pairs", pairs }, { "sizes", sizes }, { "random", randoms },
-		{ "keep", keep }, { "start", start_time }, { "keys", keys }, { "bulk", bulk }, { NULL, NULL } };
+		size_t before; /* the most that may come before the first answer, from -t */
+	} modes[] = { { "table", table, 100 }, { "pairs", pairs, 100 }, { "sizes", sizes, 100 },
+		{ "random", randoms, 100 }, { "keep", keep, 100 },
+		/* An sshd that is measured may print a motd. */
+		{ "start", start_time, CHUNK }, { "keys", keys, CHUNK }, { "bulk", bulk, CHUNK },
+		{ NULL, NULL, 0 } };
 	size_t mode = 0;
 	int status;
 
@@ -378,8 +382,8 @@ main(int argc, char *argv[])
 		errx(2, "usage: talk -s|-u|-p|-t MODE PROGRAM [ARGUMENT...]");
 	signal(SIGPIPE, SIG_IGN);
 	start(argv + 3);
-	if (transport == 't') /* an sshd that is measured may print a motd before */
-		first_key(mode >= 5 ? CHUNK : 100);
+	if (transport == 't')
+		first_key(modes[mode].before);
 	modes[mode].run();
 	if (transport == 't')
 		kill(child, SIGKILL);
