@@ -87,10 +87,10 @@ ends() {
 @test "run: an image that setup.sh made has its password and its key, and a start may change them" {
 	in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
 	PASSWORD=known setup_sh
-	pid=$(in_machine cat /run/echo-shell.pid)
+	pid=$(server_pid)
 	run in_machine timeout 20 env PORT=2023 ./setup.sh run
 	same "1 setup.sh: the server runs already, with pid $pid" "$status $output"
-	same "$pid" "$(in_machine cat /run/echo-shell.pid)"
+	same "$pid" "$(server_pid)"
 	stop_sshd
 	container one
 	ready

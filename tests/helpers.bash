@@ -271,12 +271,23 @@ system_sshd_up() {
 	wait_for in_machine test -s "$pid"
 }
 
+# Print the pid of the server. Where systemd runs, its pid file is in a /run of its own.
+server_pid() {
+	there 'if [ -d /run/systemd/system ]; then systemctl show -p MainPID --value echo-shell; else cat /run/echo-shell.pid; fi'
+}
+
 # Stop the server, or the sshd with this pid file.
 stop_sshd() {
-	# After a SIGHUP it is away for a moment.
-	wait_for in_machine test -s "${1:-/run/echo-shell.pid}"
-	there 'kill "$(cat "$0")"' "${1:-/run/echo-shell.pid}"
-	wait_for fails in_machine test -e "${1:-/run/echo-shell.pid}"
+	local pid
+
+	if [ -n "${1-}" ]; then
+		wait_for in_machine test -s "$1" # after a SIGHUP it is away for a moment
+		pid=$(in_machine cat "$1")
+	else
+		pid=$(server_pid)
+	fi
+	in_machine kill "$pid"
+	wait_for fails in_machine test -e "/proc/$pid"
 }
 
 # --- a client ---------------------------------------------------------------

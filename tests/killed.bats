@@ -82,12 +82,12 @@ each=step
 
 @test "install: a change of PORT that is cut off is made up for, to that port and back" {
 	setup_sh
-	pid=$(in_machine cat /run/echo-shell.pid)
+	pid=$(server_pid)
 	environment=PORT=2345
 	until in_machine grep -q '^Port 2345' "$own/sshd_config"; do
 		stop_at KILL $((at += 1))
 	done
 	in_machine kill -0 "$pid"
 	PORT="$default_port" setup_sh # its own server still has that port
-	fails same "$pid" "$(in_machine cat /run/echo-shell.pid)"
+	fails same "$pid" "$(server_pid)"
 }
