@@ -124,8 +124,8 @@ machine_up() {
 	chmod 755 "$work/fast/ssh"
 	: >"$work/clients"
 	if [ -n "${TEST_HERE-}" ]; then
-		if [ -e "$own" ] || getent passwd demo; then
-			echo "there is an echo-shell or an account demo here: remove it first"
+		if ls -d "$own"* 2>/dev/null || getent passwd demo; then
+			echo "there is an echo-shell, a file of its administrator or an account demo here: remove it first"
 			return 1
 		fi
 	else
@@ -191,6 +191,7 @@ says_only() {
 machine_down() {
 	[ -z "$no_machine" ] || return 0
 	if [ -n "${TEST_HERE-}" ]; then
+		rm -f "$own"-* # the tests' own: machine_up saw none
 		setup_sh uninstall >/dev/null
 	else
 		kill -KILL "$machine"
