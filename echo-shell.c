@@ -17,7 +17,6 @@
 #include <link.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -39,44 +38,31 @@ static struct termios cooked;      /* the terminal as we found it */
 static int tty;                    /* stdin is a terminal */
 static int local;                  /* ... at which somebody ran us by hand */
 
-/* How a byte is written: the first size[byte] characters of text[byte]. */
-static char text[256][5];
-static unsigned char size[256];
-
-/*
- * Fill in how each byte is written. repr() chooses between ' and \'. A constructor,
- * so that repr() can be called as soon as there is a main().
- */
-__attribute__((constructor)) static void
-fill_table(void)
-{
-	for (int c = 0; c < 256; c++)
-		size[c] = (unsigned char)snprintf(text[c], sizeof(*text),
-		    c >= ' ' && c <= '~' ? "%c" : "\\x%02x", c);
-	for (const char *p = "\tt\nn\rr\\\\''"; *p != '\0'; p += 2)
-		size[(int)*p] = (unsigned char)snprintf(text[(int)*p],
-		    sizeof(*text), "\\%c", p[1]);
-}
-
-/*
- * Write the repr of n bytes, as Python 2.7 has it, to out, without a NUL.
- * Return its length, which is at most 4 * n + 2.
- */
+/* Write repr(bytes) to out, at most 4 * n + 2 chars; return how many. */
 static size_t
 repr(char *out, const unsigned char *bytes, size_t n)
 {
-	const char quote = memchr(bytes, '\'', n) != NULL &&
+	const int quote = memchr(bytes, '\'', n) != NULL &&
 	    memchr(bytes, '"', n) == NULL ? '"' : '\'';
 	char *p = out;
+	unsigned char c;
 
-	size['\''] = quote == '"' ? 1 : 2;
-	text['\''][0] = quote == '"' ? '\'' : '\\';
-	*p++ = quote;
-	for (size_t i = 0; i < n; i++) {
-		memcpy(p, text[bytes[i]], 4); /* always 4: faster than a branch */
-		p += size[bytes[i]];
+	*p++ = (char)quote;
+	for (; n > 0; n--) {
+		c = *bytes++;
+		if (c < ' ' || c > '~' || c == quote || c == '\\')
+			*p++ = '\\';
+		if (c >= ' ' && c <= '~')
+			*p++ = (char)c;
+		else if (c == '\t' || c == '\n' || c == '\r')
+			*p++ = c == '\t' ? 't' : c == '\n' ? 'n' : 'r';
+		else {
+			*p++ = 'x';
+			*p++ = "0123456789abcdef"[c >> 4];
+			*p++ = "0123456789abcdef"[c & 15];
+		}
 	}
-	*p++ = quote;
+	*p++ = (char)quote;
 	return (size_t)(p - out);
 }
 
