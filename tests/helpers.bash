@@ -41,7 +41,7 @@ same() {
 
 # Find a part in a text; show both where it is not there.
 has() {
-	case $1 in *"$2"*) return ;; esac
+	case $1 in *"$2"*) return 0 ;; esac
 	printf 'not found: %s\nin:        %s\n' "$2" "$1"
 	return 1
 }

@@ -184,8 +184,7 @@ first_key(void)
 static void
 table(void)
 {
-	static char text[LONGEST];
-	static char bytes[LONGEST / 2];
+	static char text[LONGEST], bytes[LONGEST / 2];
 	unsigned int byte;
 	char *tab;
 	size_t n;
@@ -324,6 +323,7 @@ main(int argc, char *argv[])
 	} else if (transport == 't')
 		kill(child, SIGKILL);
 	close(conn); /* a pty hangs up */
+	alarm(20);
 	if (waitpid(child, &status, 0) && status && strchr("su", transport))
 		errx(1, "the program ended with status %#x", (unsigned)status);
 	return 0;
