@@ -32,7 +32,7 @@ test:
 bench: all drivers
 	tests/bench.sh
 
-# FUZZ=n for another number of inputs than 20 million.
+# FUZZ=n for another number of inputs than 5 million.
 fuzz:
 	tests/analyze.sh fuzz
 
@@ -52,6 +52,6 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/echo-shell
 
 clean:
-	rm -f echo-shell $(DRIVERS) tests/crash-*
+	rm -f echo-shell $(DRIVERS)
 
 .PHONY: all drivers test bench fuzz analyze lint install uninstall clean
