@@ -29,7 +29,7 @@ unsandboxed() {
 		"$@" -x c -I. -o "$built" -
 }
 
-sources=$(find ./*.c sshd_config.d/port-2022 tests -name '*.c')
+sources=$(find ./*.c sshd_config.d/port-2022 -name '*.c')
 # shellcheck disable=SC2086 # $sanitize, $sources and $warnings are lists of words
 case ${1-analyze} in
 lint)
@@ -37,7 +37,7 @@ lint)
 	shellcheck -x -S warning tests/*.bash tests/*.bats # notes: '$x' is meant for another shell
 	warnings=$(sed -n 's/^WARN = //p' Makefile)
 	for cc in $(for name in "${CC:-cc}" gcc clang; do readlink -f "$(command -v "$name")"; done | sort -u); do
-		"$cc" $warnings -Werror -fsyntax-only $sources
+		"$cc" $warnings -Werror -fsyntax-only $sources tests/*.c
 	done
 	;;
 fuzz)
@@ -45,11 +45,11 @@ fuzz)
 	"$built" "${FUZZ:-5000000}"
 	;;
 analyze)
-	for file in $sources; do
+	for file in $sources tests/*.c; do
 		run gcc -std=c17 -O2 -fanalyzer -Werror -c -o /dev/null "$file"
 	done
-	run clang-tidy --quiet --warnings-as-errors='*' -checks="$checks" echo-shell.c -- -std=c17
-	run cppcheck -q --error-exitcode=1 --enable=warning,portability,performance --std=c11 $sources
+	run clang-tidy --quiet --warnings-as-errors='*' -checks="$checks" $sources -- -std=c17
+	run cppcheck -q --error-exitcode=1 --enable=warning,portability,performance --std=c11 $sources tests/*.c
 	for cc in gcc clang; do
 		echo "$cc $sanitize"
 		unsandboxed "$cc" $sanitize 2>/dev/null || { echo "are not here"; continue; }
