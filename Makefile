@@ -8,8 +8,9 @@ WARN = -std=c17 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wformat=2 -Werro
 HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 LINK = -pie -Wl,-z,relro -Wl,-z,now
 DRIVERS = tests/talk tests/sandbox tests/failing.so
+RAW_PTY = sshd_config.d/port-2022/raw-pty.so
 
-all: echo-shell
+all: echo-shell $(RAW_PTY)
 
 echo-shell: echo-shell.c Makefile
 	$(CC) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -o $@ echo-shell.c $(LINK) $(LDFLAGS)
@@ -52,6 +53,6 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/echo-shell
 
 clean:
-	rm -f echo-shell $(DRIVERS)
+	rm -f echo-shell $(RAW_PTY) $(DRIVERS)
 
 .PHONY: all drivers test bench fuzz analyze lint install uninstall clean
