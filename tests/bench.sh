@@ -13,10 +13,9 @@
 
 set -eu
 : "${RUNS:=15}"
-unset TEST_HERE # a benchmark leaves nothing on a machine
 BATS_TEST_DIRNAME=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=tests/helpers.bash
-. "$BATS_TEST_DIRNAME/helpers.bash"
+# shellcheck source=tests/client.bash
+. "$BATS_TEST_DIRNAME/client.bash"
 
 die() {
 	echo "bench: $*" >&2
@@ -79,8 +78,9 @@ trap 'exit 130' HUP INT TERM
 machine_up
 [ -z "$no_machine" ] || die "$no_machine"
 dir=$work
-system_sshd_up /run/stock.pid -o Port=2030 -o PidFile=/run/stock.pid
+other_sshd stock -f /etc/ssh/sshd_config -p 2030
 server_up
+in_machine make -s install
 sed -i '/KexAlgorithms/d' "$work/ssh_config" # the tests spare themselves the newer ones
 printf 'Host stock\nUser stock\nPort 2030\n' | cat - "$work/ssh_config" >"$work/config"
 mv "$work/config" "$work/ssh_config"

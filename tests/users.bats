@@ -2,92 +2,95 @@
 # SPDX-License-Identifier: ISC
 # add-user, remove-user and status.
 
-# shellcheck source=tests/helpers.bash
-. "$BATS_TEST_DIRNAME/helpers.bash"
+each=machine
+# shellcheck source=tests/client.bash
+. "$BATS_TEST_DIRNAME/client.bash"
 
-@test "add-user makes users with passwords of their own; remove-user ends their sessions" {
+@test "add-user makes guests and gives new passwords, remove-user ends their sessions; both at once, and nobody else's" {
 	server_up
+	pid=$(server_pid)
+	hold demo
 	setup_sh add-user alice bob >"$work/added"
 	same 2 "$(grep -cE '^(alice|bob):[a-hjkmnp-z2-9]{20}$' "$work/added")"
 	same 2 "$(cut -d : -f 2 "$work/added" | sort -u | wc -l)"
-	printf 'carol:pass:with:colons \n_d-1:x' | setup_sh add-user -
+	printf 'carol:pass:with:colons \n_d-1:x' | setup_sh add-user - >"$work/given"
+	same "carol _d-1" "$(paste -s -d ' ' "$work/given")"
 	while IFS= read -r entry; do
 		PASS=${entry#*:} echoes "${entry%%:*}@demo"
 	done < <(cat "$work/added"; printf 'carol:pass:with:colons \n_d-1:x\n')
+	same "" "$(in_machine getent passwd alice carol)"
 
-	mkfifo "$work/in"
-	PASS=x ssh_demo _d-1@demo <>"$work/in" &
-	wait_for serving 1
+	# A new password, for who is logged in, too.
+	PASS=x hold d1 _d-1@demo
+	setup_sh add-user bob _d-1 >"$work/added"
+	PASS=$(sed -n 's/^_d-1://p' "$work/added") echoes _d-1@demo
+	PASS=x denied _d-1@demo
+	held d1
+
 	setup_sh remove-user _d-1 alice
+	serving 1
+	PASS=x denied _d-1@demo
+	says 0 "echo-shell: alice is not here" remove-user alice bob root
+	has "$output" "echo-shell: root is not here"
+	has "$output" "echo-shell: bob is removed, and the sessions are ended"
+	held demo
+	same "$pid" "$(server_pid)"
+	# PASSWORD= changes shadow alone; demo, once removed, stays so until there is a PASSWORD.
+	PASSWORD=word setup_sh >"$work/said"
+	has "$(cat "$work/said")" "  password   the one in PASSWORD"
+	PASS=word echoes
+	held demo
+	same "$pid" "$(server_pid)"
+	setup_sh remove-user demo
 	serving 0
-	fails in_machine getent passwd alice
-	fails in_machine getent passwd _d-1
-	says_only 1 "setup.sh: root is not an account that setup.sh made; nothing is removed" remove-user bob root
-	in_machine getent passwd bob
-	# Both can be repeated.
-	run setup_sh remove-user alice bob
-	same "0 echo-shell: alice is not here echo-shell: bob is removed, and the sessions are ended" "$status $(echo "$output" | tr '\n' ' ' | sed 's/ $//')"
-	run setup_sh add-user carol dave
-	same 0 "$status"
-	same "echo-shell: carol is here already, and keeps its password" "${lines[0]}"
-	PASS='pass:with:colons ' echoes carol@demo
-	PASS=${lines[1]#dave:} echoes dave@demo
+	PASS=word denied
+	setup_sh | grep "nothing was changed"
+	says 0 "  guest      carol, 0 connected" status
+	fails has "$output" "demo"
+	PASSWORD=again setup_sh
+	PASS=again echoes
 }
 
-@test "add-user takes all of its users or none, and says in one line what is wrong" {
-	says_only 1 "setup.sh: nothing is installed here, or only half: ./setup.sh or ./setup.sh drop-in first" add-user alice
-	setup_sh drop-in
-	in_machine useradd -M -d / stranger
-	setup_sh add-user zoe
+@test "add-user takes all of its guests or none, and says in one line what is wrong" {
+	says 1 "setup.sh: no echo server is installed here: ./setup.sh" add-user alice
+	setup_sh
 	tree >"$work/before"
-	for case in 'stranger:x|the account stranger exists and is not' 'root:x|the account root exists and is not' \
-		'no colon|line 2 is not name:password' '|line 2 is not name:password' \
-		":x|'' is no name for a demo user" "echo-shell:x|'echo-shell' is no name for a demo user" \
-		"echo-shell-probe:x|'echo-shell-probe' is no name for a demo user" \
-		"-x:x|'-x' is no name" "a/b:x|'a/b' is no name" "a b:x|'a b' is no name" $'a\tb:x|\'a?b\' is no name' \
-		"123:x|'123' is no name" "é:x|'??' is no name" "*:x|'*' is no name" \
-		"$(printf '%300s' x | tr ' ' x):x|cannot make the account xxx" \
+	for case in "root:x|'root' is no name for a guest: an account has it" 'no colon|'"'no colon' is not a line of name:password" \
+		"|'' is not a line of name:password" ":x|'' is no name for a guest" "sshd:x|'sshd' is no name for a guest: an account has it" \
+		"_trial:x|'_trial' is no name" "-x:x|'-x' is no name" "a/b:x|'a/b' is no name" "a b:x|'a b' is no name" \
+		$'a\tb:x|\'a?b\' is no name' "123:x|'123' is no name" "é:x|'??' is no name" "*:x|'*' is no name" \
+		"$(printf '%33s' x | tr ' ' x):x|'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' is too long a name" \
 		'alice:y|alice is there twice' 'bob:|the password of bob is empty or has' \
-		$'bob:x\t|the password of bob is empty or has' "bob:$(printf '%600s' x)|cannot set the password"; do
+		$'bob:x\t|the password of bob is empty or has' "bob:$(printf '%600s' x)|cannot set the password of alice: "; do
 		run setup_sh add-user - < <(printf '%s\n' alice:x "${case%|*}")
 		same 1 "$status"
 		has "$(printf '%s\n' "$output" | tail -n 1)" "setup.sh: ${case##*|}"
 		same_tree "$work/before"
 	done
-	says_only 1 "setup.sh: the account stranger exists and is not echo-shell's: rename or remove it, or take another name" add-user alice stranger
-	says 1 "passwords are read from standard input" add-user bob:secret
+	says 1 "setup.sh: 'bob:secret' is no name for a guest" add-user bob:secret
 	same_tree "$work/before"
 }
 
-@test "status says what is here and who is on, and is 0 only when all is well" {
-	says_only 1 "setup.sh: nothing of echo-shell is here: ./setup.sh or ./setup.sh drop-in installs it" status
+@test "a guest and an account of the machine with that name are two people" {
+	in_machine useradd -M -d / -s /bin/sh demo
+	echo demo:known | in_machine chpasswd
+	other_sshd sshd -f /etc/ssh/sshd_config -p 22
 	server_up
-	setup_sh add-user alice
+	hold guest
 	mkfifo "$work/in"
-	ssh_demo demo <>"$work/in" &
-	wait_for serving 1
-	says 0 "  server     up, on [::]:$default_port 0.0.0.0:$default_port" status
-	has "$output" "  host key   SHA256:"
-	has "$output" "  user       alice, kept out of the system's sshd"
-	grep -qE '^  session    demo from 127\.[0-9.]+$' <<<"$output"
-
-	in_machine sed -i 's/^Include/#Include/' /etc/ssh/sshd_config
-	says 1 "  user       demo, NOT kept out of the system's sshd: ./setup.sh remove-user demo" status
-	in_machine sed -i 's/^#Include/Include/' /etc/ssh/sshd_config
-	echo "AllowUsers alice" | in_machine tee "$admin"
-	says 1 "  user       alice, kept out of the system's sshd" status
-	has "$output" "  user       demo, cannot log in: AllowUsers alice"
-	setup_sh remove-user alice
-	setup_sh
-	setup_sh add-user bob alice >"$work/added"
-	same "echo-shell: not let in by this sshd, which has 'AllowUsers alice', until its configuration also has: AllowUsers bob" "$(head -n 1 "$work/added")"
-	in_machine rm "$admin"
-	run in_machine ./setup.sh status
-	same 1 "$status"
-	has "$output" "  install    not all of it is in force: ./setup.sh completes it"
-	in_machine ./setup.sh
-	echo "# newer" >>"$work/project/sshd_config.d/port-2022/banner"
-	says 0 "  file       $own/banner is not this checkout's: ./setup.sh replaces it" status
-	stop_sshd
-	says 1 "  server     down: ./setup.sh starts it" status
+	PASS=known ssh_to -p 22 demo cat <>"$work/in" >"$work/out" &
+	echo 1 >"$work/in"
+	wait_for grep -qx 1 "$work/out"
+	denied -p 22 demo
+	PASS=known denied
+	has "$(in_machine ./setup.sh status)" "  guest      demo, 1 connected"
+	setup_sh remove-user demo
+	serving 0
+	echo 2 >"$work/in"
+	wait_for grep -qx 2 "$work/out"
+	same hello "$(PASS=known ssh_to -p 22 demo echo hello)"
+	setup_sh uninstall
+	echo 3 >"$work/in"
+	wait_for grep -qx 3 "$work/out"
+	in_machine getent passwd demo
 }
