@@ -17,7 +17,7 @@ echo-shell: echo-shell.c Makefile
 
 drivers: $(DRIVERS)
 
-$(DRIVERS): tests/decode.h echo-shell.c Makefile
+$(DRIVERS): echo-shell.c Makefile
 
 .SUFFIXES: .c .so
 .c:
@@ -32,10 +32,6 @@ test:
 # As root: what a user sees of its speed, beside the distribution's sshd.
 bench: all drivers
 	tests/bench.sh
-
-# FUZZ=n for another number of inputs than 5 million.
-fuzz:
-	tests/analyze.sh fuzz
 
 # Every analyser that is here must find nothing.
 analyze: tests/talk
@@ -55,4 +51,4 @@ uninstall:
 clean:
 	rm -f echo-shell $(RAW_PTY) $(DRIVERS)
 
-.PHONY: all drivers test bench fuzz analyze lint install uninstall clean
+.PHONY: all drivers test bench analyze lint install uninstall clean

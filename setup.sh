@@ -33,6 +33,9 @@
 case ${1-} in "_trial@"*) printf '%s\n' "$ECHO_SHELL_PASSWORD" && exit ;; esac
 
 set -euf
+# What is opened next would take the place of a closed one.
+(: <&0) || exec </dev/null
+(: >&2) || exec 2>/dev/null
 umask 022
 LC_ALL=C
 # Root by plain su has no sbin. An empty part would be the current folder.
@@ -185,7 +188,7 @@ keep_sshd_off() {
 # Return whether what is built runs here: the program answers a byte with a line, and the
 # loader takes the preload.
 works() {
-	[ "$(printf x | timeout 5 "$here/echo-shell" 2>/dev/null)" = "echo: 'x'$(printf '\r')" ] &&
+	[ "$(printf x | timeout 5 "$here/echo-shell" 2>/dev/null 9>&-)" = "echo: 'x'$(printf '\r')" ] &&
 		[ -e "$files/raw-pty.so" ] && [ -z "$(LD_PRELOAD=$files/raw-pty.so env 2>&1 >/dev/null)" ]
 }
 

@@ -3,7 +3,6 @@
 #
 #   make lint          shellcheck, and the compilers that are here with all warnings
 #   make analyze       each analyser and sanitizer that is here; none may find anything
-#   make fuzz FUZZ=n   the repr of n random inputs, under sanitizers
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -39,10 +38,6 @@ lint)
 	for cc in $(for name in "${CC:-cc}" gcc clang; do readlink -f "$(command -v "$name")"; done | sort -u); do
 		"$cc" $warnings -Werror -fsyntax-only $sources tests/*.c
 	done
-	;;
-fuzz)
-	"${CC:-cc}" $sanitize -o "$built" tests/fuzz.c
-	"$built" "${FUZZ:-5000000}"
 	;;
 analyze)
 	for file in $sources tests/*.c; do
