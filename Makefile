@@ -5,26 +5,27 @@ CFLAGS ?= -O2 -g
 
 WARN = -std=c17 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wformat=2 -Werror=format-security
 # What gcc 10 and clang 11 on every processor take without a word.
-HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
-LINK = -pie -Wl,-z,relro -Wl,-z,now
+HARDEN = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+LINK = -Wl,-z,relro -Wl,-z,now
 DRIVERS = tests/talk tests/sandbox tests/failing.so
 RAW_PTY = sshd_config.d/port-2022/raw-pty.so
 
 all: echo-shell $(RAW_PTY)
 
 echo-shell: echo-shell.c Makefile
-	$(CC) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -o $@ echo-shell.c $(LINK) $(LDFLAGS)
+	$(CC) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -fPIE -o $@ echo-shell.c -pie $(LINK) $(LDFLAGS)
 
 drivers: $(DRIVERS)
 
 $(DRIVERS): echo-shell.c Makefile
+$(RAW_PTY): Makefile
 
 .SUFFIXES: .c .so
 .c:
 	$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS)
 
 .c.so:
-	$(CC) $(WARN) $(CPPFLAGS) $(CFLAGS) -shared -fPIC -o $@ $< $(LDFLAGS) -ldl
+	$(CC) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -fPIC -o $@ $< -shared $(LINK) $(LDFLAGS) -ldl
 
 test:
 	./setup.sh test
@@ -42,8 +43,7 @@ lint:
 
 install: echo-shell
 	mkdir -p $(DESTDIR)$(PREFIX)/bin
-	cp echo-shell $(DESTDIR)$(PREFIX)/bin/echo-shell
-	chmod 755 $(DESTDIR)$(PREFIX)/bin/echo-shell
+	install -m 755 echo-shell $(DESTDIR)$(PREFIX)/bin/echo-shell
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/echo-shell
