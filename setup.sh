@@ -34,8 +34,8 @@ case ${1-} in "_trial@"*) printf '%s\n' "$ECHO_SHELL_PASSWORD" && exit ;; esac
 
 set -euf
 # What is opened next would take the place of a closed one.
-(: <&0) || exec </dev/null
-(: >&2) || exec 2>/dev/null
+(: 3<&0) 2>/dev/null || exec </dev/null
+(: 3>&2) || exec 2>/dev/null
 umask 022
 LC_ALL=C
 # Root by plain su has no sbin. An empty part would be the current folder.
@@ -44,7 +44,7 @@ export LC_ALL PATH
 
 here=$(readlink -f "$0")
 here=${here%/*}
-me="${SUDO_USER:+sudo }./setup.sh"
+me="${SUDO_USER:+sudo }$0"
 files=$here/sshd_config.d/port-2022
 base=/var/lib/echo-shell
 new=$base/new
@@ -60,12 +60,10 @@ mark="setup.sh of echo-shell removes this when apt-get has ended"
 
 work=/run/echo-shell # this run's scratch files
 locked=              # set once they are
-failure=             # the line to end with
+failure=             # the line to end with, after going back
 undo=                # the function that goes back, once something was changed
 outcome=             # what it came to
 switched=            # set once the trees were renamed
-uid=none             # of all guests
-gid=none
 
 # --- how a run ends ---------------------------------------------------------
 
@@ -76,7 +74,6 @@ say() { printf '%s\n' "$*" 2>/dev/null || die "cannot write to standard output";
 
 step() { say "echo-shell: $*"; }
 
-# End the run with one line, after going back.
 die() {
 	failure=$*
 	exit 1
@@ -142,7 +139,7 @@ find_place() {
 	seen=$base/now # where an sshd on the new tree sees it
 	if [ -d /run/systemd/system ]; then
 		place=systemd
-	elif unshare -m --propagation slave true 2>/dev/null; then
+	elif { [ ! -d "$base/now" ] || [ -e "$etc/passwd" ]; } && unshare -m --propagation slave true 2>/dev/null; then
 		place=namespace
 	else
 		place=container
@@ -189,45 +186,43 @@ keep_sshd_off() {
 # loader takes the preload.
 works() {
 	[ "$(printf x | timeout 5 "$here/echo-shell" 2>/dev/null 9>&-)" = "echo: 'x'$(printf '\r')" ] &&
-		[ -e "$files/raw-pty.so" ] && [ -z "$(LD_PRELOAD=$files/raw-pty.so env 2>&1 >/dev/null)" ]
+		[ -e "$files/raw-pty.so" ] && [ -z "$(cd "$files" && LD_PRELOAD=./raw-pty.so env 2>&1 >/dev/null)" ]
 }
 
 is_built() { works && { ! have make || make -q -C "$here" all >/dev/null 2>&1; }; }
 
 # Return whether there is make, and a compiler with the headers of the C library.
 can_build() {
-	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" | "${CC:-cc}" -fsyntax-only -x c - >/dev/null 2>&1
+	# shellcheck disable=SC2086 # CC may be words
+	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" | ${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1
 }
 
-# Get what the command needs, by packages and make. What was built may be out of date, or
-# for another system.
+compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>&1; }
+
+# Get what the command needs, by packages and make.
 get_all() {
-	built=
-	[ "$command" = test ] || ! is_built || built=yes
 	missing=
 	have sshd || missing=openssh-server
 	have ssh || missing="$missing openssh-client"
-	if [ -z "$built" ]; then
-		[ -z "${CC-}" ] || have "$CC" || die "CC=$CC is not here: install it, or unset CC"
-		can_build || missing="$missing gcc libc6-dev make"
-	fi
 	if [ "$command" = test ]; then
 		have shellcheck || missing="$missing shellcheck"
 		have bats || missing="$missing bats"
 	fi
+	if [ "$command" = test ] || ! is_built; then
+		[ -z "${CC-}" ] || have "${CC%% *}" || die "CC=$CC is not here: install it, or unset CC"
+		can_build || missing="$missing gcc libc6-dev make"
+	fi
 	# shellcheck disable=SC2086 # words
 	[ -z "$missing" ] || install_packages ${missing# }
-	if [ "$command" != test ] && [ -z "$built" ]; then
+	if [ "$command" != test ] && ! is_built; then
 		compile all || die_after "cannot build: see above"
 		works || { compile clean all && works; } || die "what make has built in $here does not run here"
 	fi
 }
 
-compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>&1; }
-
 # --- guests -----------------------------------------------------------------
 
-guests() { awk -F : -v "shell=$program" '$7 == shell { print $1 }' "$etc/passwd" 2>/dev/null || :; }
+guests() { awk -F : -v "base=$base/" 'index($7, base) == 1 { print $1 }' "$etc/passwd" 2>/dev/null || :; }
 
 is_guest() { guests | grep -qxF -e "$1"; }
 
@@ -289,50 +284,52 @@ our_processes() (
 	done
 )
 
-# Print the pids of those of them that have the guests' uid and are not dead.
+# Print the pids of those of them that have the guests' uid and are not dead; after that of
+# an sshd, whose session it is. Root's sshd above it has the same title, but may be the
+# system's, with an account of that name.
 of_guests() {
 	# They can be more than cat can have arguments.
 	our_processes | sed 's|.*|/proc/&/status|' | xargs cat 2>/dev/null | awk -v "uid=$uid" '
 		/^State:/ { dead = $2 == "Z" }
 		/^Pid:/ { pid = $2 }
-		/^Uid:/ && $2 == uid && !dead { print pid }'
+		/^Uid:/ && $2 == uid && !dead {
+			title = ""
+			getline title <("/proc/" pid "/cmdline")
+			close("/proc/" pid "/cmdline")
+			if (!sub(/^sshd(-session)?: /, "", title)) title = ""
+			sub(/[^A-Za-z0-9._-].*/, "", title)
+			print pid, title
+		}'
 }
 
-# Print the pid of the sshd of each connection of a guest. It has the guests' uid. Root's
-# above it has the same title, but may be the system's, with an account of that name.
-connections_of() {
-	for pid in $(of_guests); do
-		case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
-		"sshd: $1" | "sshd: $1"[\ @]* | "sshd-session: $1" | "sshd-session: $1"[\ @]*) echo "$pid" ;;
-		esac
-	done 2>/dev/null
-}
+sessions_of() { of_guests | awk -v "name=$1" '$2 == name'; }
 
-# Kill the processes that a command prints. Succeed if there was none.
+# Kill the processes whose pids begin the lines of a command. Succeed if there was none.
 killed() {
 	# shellcheck disable=SC2046 # words
-	set -- $("$@")
+	set -- $("$@" | sed 's/ .*//')
 	[ $# = 0 ] || { kill -KILL "$@" 2>/dev/null; false; }
 }
 
 # --- the new tree -----------------------------------------------------------
 
-# Reserve a uid that no account of the machine has, for all guests.
+# Reserve a uid that no account of the machine has, for all guests, and a gid.
 reserve_uid() {
-	getent passwd "$account" >"$work/account" || {
-		try "make the account $account" useradd -r -U -M -d /nonexistent -s /usr/sbin/nologin \
-			-c 'the uid of the guests of echo-shell' "$account"
-		getent passwd "$account" >"$work/account" || die "cannot find the account $account that was made"
-	}
-	IFS=: read -r _ _ uid gid _ <"$work/account"
+	getent group "$account" >/dev/null || try "make the group $account" groupadd -r "$account"
+	getent passwd "$account" >/dev/null || try "make the account $account" useradd -r -g "$account" \
+		-M -d /nonexistent -s /usr/sbin/nologin -c 'the uid of the guests of echo-shell' "$account"
+	uid=$(number passwd)
+	gid=$(number group)
 }
+
+number() { getent "$1" "$account" | cut -d : -f 3; }
 
 # Make the new tree: the server as it is to be, with the guests who are there, and _trial,
 # whose password only this run knows.
 make_tree() {
 	port=${PORT:-$(sed -n 's/^Port //p' "$base/now/sshd_config" 2>/dev/null || :)}
 	{
-		rm -rf "$new" && mkdir -p "$new/etc" && chmod 711 "$base" "$new" &&
+		rm -rf "$new" && mkdir -p "$new/etc" && chmod 711 "${new%/*}" "$new" &&
 			cp "$here/echo-shell" "$files/raw-pty.so" "$files/start" "$files/banner" "$new" &&
 			sed "s|^Port 2022\$|Port ${port:-2022}|" "$files/sshd_config" >"$new/sshd_config" &&
 			sed "s|/usr/sbin/sshd|$sshd|" "$files/$service" >"$new/$service" &&
@@ -341,8 +338,9 @@ make_tree() {
 	make_key
 	trial=$(random_password)
 	hash_passwords "_trial:$trial"
-	if [ -n "${PASSWORD+set}" ] || [ ! -d "$base/now" ] || [ ! -e "$etc/passwd" ]; then
-		is_guest demo || { check_name demo && echo 'demo:!:::::::' >>"$work/hash/etc/shadow"; }
+	if [ -n "${PASSWORD+set}" ] || [ ! -d "$base/now" ] || [ ! -e "$etc/shadow" ]; then
+		check_name demo
+		grep -qs '^demo:' "$etc/shadow" || echo 'demo:!:::::::' >>"$work/hash/etc/shadow"
 	fi
 	[ "$place" = container ] || make_etc
 	put_guests "$work/hash/etc/shadow"
@@ -357,27 +355,31 @@ make_key() {
 		key=$work/key
 	fi
 	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
-	# A secret may have gained blanks and CRs, and lost its last newline, on its way here.
-	(umask 077 && awk 'NF { gsub(/^[ \t\r]+|[ \t\r]+$/, ""); print }' "$key" >"$new/ssh_host_key")
+	# On its way here a secret may have got blanks, CRs or "\n" for its line ends, or lost the
+	# last one.
+	(umask 077 && sed 's/\\n/ /g; s/ PRIVATE KEY-/_PRIVATE_KEY-/g; s/.*-BEGIN[ _]/-----BEGIN_/; s/-END /-END_/' "$key" |
+		tr -s ' \t\r' '\n' | tr _ ' ' | awk '/^-----BEGIN/, /^-----END/' >"$new/ssh_host_key")
 	ssh-keygen -y -P '' -f "$new/ssh_host_key" >"$work/key.pub" 2>&1 ||
 		die "HOST_KEY=$key is not a private key without a passphrase"
 }
 
-# Make the /etc that the server sees: root, sshd's own user, and the guests of the old one.
+# Make the /etc that the server sees: root, sshd's own user, and the guests of the old one,
+# in their order: two trees are compared.
 make_etc() {
 	old=$etc
 	etc=$new/etc
 	{
 		getent passwd root sshd | awk -F : '{ print $1 ":x:" $3 ":" $4 "::/:/usr/sbin/nologin" }' >"$etc/passwd" &&
 			{ getent group root tty | sed 's/[^:]*$//' && echo "$account:x:$gid:"; } >"$etc/group" &&
-			printf '%s: files\n' passwd group shadow >"$etc/nsswitch.conf" &&
+			printf '%s: files\n' passwd group shadow hosts >"$etc/nsswitch.conf" &&
+			printf '%s localhost\n' 127.0.0.1 ::1 >"$etc/hosts" &&
 			(umask 077 && echo 'root:*:::::::' >"$etc/shadow") &&
 			{ [ ! -d /etc/selinux ] || mkdir "$etc/selinux"; }
 	} 2>"$work/output" || die "cannot make $etc: $(last_line)"
-	[ ! -e "$old/passwd" ] || awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
-		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests"
-	# In their order, demo and _trial last: two trees are compared.
-	! [ -e "$work/guests" ] || { cat "$work/hash/etc/shadow" >>"$work/guests" && mv "$work/guests" "$work/hash/etc/shadow"; }
+	if awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
+		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests" 2>/dev/null; then
+		put_guests "$work/guests"
+	fi
 }
 
 # Print the command line before a command that is to run where the server would, on the
@@ -402,6 +404,7 @@ check_config() {
 	sh -c "$sandbox $sshd -T -f $seen/trial_config" >"$work/config" 2>"$work/output" || status=$?
 	[ "$status" != 226 ] || die "systemd may not mount here, which is to keep guests apart from the accounts of this" \
 		"machine: allow it (in LXC and Incus, security.nesting=true) or use another machine"
+	[ "$status" != 0 ] || printable <"$work/output" >&2 # a key that is not there, perhaps
 	[ "$status" = 0 ] || die_after "sshd refuses the configuration with $admin/*.conf: see above"
 	sed "s|$seen/|$base/now/|" "$work/config" | sort >"$new/config"
 }
@@ -446,15 +449,11 @@ lacks() {
 
 # Print the pid of the server's sshd. Fail if it does not run.
 server_pid() {
-	pid=
 	if [ "$place" = systemd ]; then
-		pid=$(systemctl show -p MainPID --value "$service" 2>/dev/null)
-	elif [ -e "$pidfile" ]; then
-		read -r pid <"$pidfile" # of a process that has ended, perhaps
-	fi
-	[ "$(cat "/proc/${pid:-0}/comm" 2>/dev/null)" = sshd ] || return
-	[ "$place" = container ] || is_ours "$pid" || return
-	echo "$pid"
+		systemctl show -p MainPID --value "$service" 2>/dev/null
+	else
+		our_processes | sed 's|.*|/proc/&/cmdline|' | xargs grep -ls "^sshd: .* $base/now/sshd_config \[listener" | sed 's/[^0-9]//g; q'
+	fi | grep '^[1-9]'
 }
 
 # Compare the addresses in the configuration of a tree, as sshd has shown it, with what
@@ -465,22 +464,20 @@ sockets() {
 	{ ls -l "/proc/${1:-none}/fd" || :; cat "$base/$2/config" /proc/net/if_inet6 /proc/net/tcp /proc/net/tcp6; } 2>/dev/null | awk '
 		/socket:\[/ { gsub(/.*\[|\].*/, ""); ours[$0] }
 		tolower($1) == "listenaddress" {
-			family = $2 ~ /^\[/ ? 6 : 4
-			port = sprintf("%04X", substr($2, match($2, /[0-9]*$/)))
-			want[family, port]++
-			if ($2 ~ /^(0\.0\.0\.0|\[::\]):/) all[port]
-			number[port] = substr($2, match($2, /[0-9]*$/))
+			port = substr($2, match($2, /[0-9]*$/))
+			number[sprintf("%04X", port)] = port
+			if ($2 ~ /^(0\.0\.0\.0|\[::\]):/) all[sprintf("%04X", port)]
+			want[$2 ~ /^\[/]++
 		}
 		length($1) == 32 { six = 1 }
 		$4 == "0A" {
 			split($2, at, ":")
-			family = length(at[1]) == 8 ? 4 : 6
-			if ($10 in ours) have[family, at[2]]++
+			if ($10 in ours) have++
 			else if (at[2] in number && (at[2] in all || at[1] ~ /^0*$/)) taken[at[2]]
 		}
 		END {
-			for (socket in have) { print "listens"; break }
-			for (socket in want) if (have[socket] < want[socket] && (six || socket ~ /^4/)) print "lacks"
+			if (have) print "listens"
+			if (have < want[0] + six * want[1]) print "lacks"
 			for (port in taken) print "taken", number[port]
 		}'
 }
@@ -493,14 +490,14 @@ is_well() {
 	! sockets "$1" now | grep -q lacks
 }
 
-# Become the server, by a command if one is given.
+# Become the server, by a command if one is given. The pid file is for others.
 serve() {
 	case $place in
 	namespace) set -- "$@" unshare -m --propagation slave sh "$base/now/start" "$base/now" ;;
 	container) set -- "$@" sh "$base/now/start" - ;;
 	esac
 	trap - EXIT HUP INT QUIT PIPE TERM
-	exec "$@" "$sshd" -D -e -f "$base/now/sshd_config" 9>&-
+	exec sh -c 'echo "$$" >"$0" && exec "$@"' "$pidfile" "$@" "$sshd" -D -e -f "$base/now/sshd_config" 9>&-
 }
 
 # Start the server, and wait until it is up. Fail as soon as that cannot be any more.
@@ -512,7 +509,6 @@ start_server() {
 		stop_server
 		serve setsid </dev/null >>"$logfile" 2>&1 &
 		pid=$!
-		echo "$pid" >"$pidfile"
 	fi
 	wait_for listens_or_ended
 	is_well "$pid" || { sleep 0.2 && is_well "$pid"; } || return # between two addresses, perhaps
@@ -563,13 +559,14 @@ switch_trees() {
 	switched=yes
 	if [ -d "$base/old" ]; then
 		stop_server # what runs on a tree is known by that tree
-		try "remove $base/now" rm -rf "$base/now"
+		try "rename $base/now" mv "$base/now" "$new/gone" # half of it must never be now
 	elif [ -d "$base/now" ]; then
 		try "rename $base/now" mv "$base/now" "$base/old"
 	else
 		try "make $base/old" mkdir "$base/old"
 	fi
 	try "rename $new" mv "$new" "$base/now"
+	rm -rf "$base/now/gone"
 	try "install $unit" put_unit
 }
 
@@ -580,16 +577,21 @@ put_unit() {
 	cp "$base/now/$service" "$unit.new" && mv "$unit.new" "$unit" && systemctl daemon-reload && systemctl -q enable "$service"
 }
 
+is_enabled() {
+	[ "$place" != systemd ] || { ! differ "$base/now/$service" "$unit" && systemctl -q is-enabled "$service"; }
+}
+
 # Go back to what was here before. No step may end this: each can fail.
 go_back() {
 	outcome="nothing was changed"
 	[ "$place" != container ] || (remove_guests _trial)
 	rm -rf "$new"
 	if [ -n "$switched" ]; then
-		outcome="the server is as it was"
+		outcome="the old server is back, without its sessions"
 		(stop_server)
-		rm -rf "$base/now"
+		mv "$base/now" "$new"
 		rmdir "$base/old" || mv "$base/old" "$base/now"
+		rm -rf "$new"
 		put_unit
 		[ -z "$ran" ] || (start_server) || outcome="the old server does not come up again: $me status"
 	fi
@@ -624,12 +626,13 @@ remove_all() {
 
 # Do what comes before the first change, for the last time: refuse, get what is missing.
 prepare() {
-	case ${PORT-1} in 0* | *[!0-9]*) die "PORT=$PORT is not a port" ;; esac
+	case ${PORT:-1} in 0* | *[!0-9]*) false ;; *) [ "${PORT:-1}" -le 65535 ] 2>/dev/null ;; esac ||
+		die "PORT=$PORT is not a port"
 	[ -z "${PASSWORD+set}" ] || check_password demo "$PASSWORD"
 	[ "$command" != run ] || [ "$place" != systemd ] || die "systemd runs here: $me makes a service of the server"
 	keep_sshd_off
 	get_all
-	sshd=$(command -v sshd)
+	sshd=$(readlink -f "$(command -v sshd)") # /sbin may be /usr/sbin
 	[ -d "$base/now" ] || [ ! -d "$base/old" ] || rmdir "$base/old" 2>/dev/null || try "rename $base/old" mv "$base/old" "$base/now"
 	ran=$(server_pid) || ran=
 	[ "$command" != run ] || [ -z "$ran" ] || die "the server runs already, with pid $ran"
@@ -656,10 +659,10 @@ install_server() {
 	make_tree
 	check_config
 	taken=$(sockets "$ran" new | sed -n 's/^taken //p')
-	[ -z "$taken" ] || die "port ${taken%%[!0-9]*} is taken: choose another one, ${SUDO_USER:+sudo }PORT=n ./setup.sh"
+	[ -z "$taken" ] || die "port ${taken%%[!0-9]*} is taken: choose another one, ${SUDO_USER:+sudo }PORT=n $0"
 	prove
 	changed=
-	if [ -d "$base/old" ] || differ "$base/now" "$new" || { [ "$place" = systemd ] && differ "$new/$service" "$unit"; }; then
+	if [ -d "$base/old" ] || differ "$base/now" "$new" || ! is_enabled; then
 		changed=yes
 		switch_trees
 	fi
@@ -671,13 +674,13 @@ install_server() {
 			die_after "the server does not come up on $(addresses): see above"
 		}
 	elif [ "$command" != run ]; then
-		step "all is there, and a login works: nothing was changed or restarted"
+		step "all is there, and a login works: nothing was changed or restarted${PASSWORD+ but the password of demo}"
 	fi
 	show_login
 	[ ! -d "$base/old" ] || try "rename $base/old" mv "$base/old" "$new"
 	undo=
 	rm -rf "$new"
-	[ "$command" != run ] || { rm -rf "$work" && echo "$$" >"$pidfile" && serve; }
+	[ "$command" != run ] || { rm -rf "$work" && serve; }
 	[ "$place" = systemd ] || step "no systemd runs here: after a reboot the server does not come back by itself; $me starts it"
 }
 
@@ -687,7 +690,8 @@ show_login() {
 	find_address
 	who=demo
 	is_guest demo || who=$(guests | sed 1q)
-	who=${who:-NAME}
+	remark="from elsewhere: this machine's name"
+	[ -n "$who" ] || remark="no guest is here: $me add-user NAME makes one"
 	password=${PASSWORD-}
 	show="the one in PASSWORD"
 	if [ -z "$password" ] && grep -qs '^demo:!:' "$etc/shadow"; then
@@ -697,7 +701,7 @@ show_login() {
 	key=$(ssh-keygen -lf "$base/now/ssh_host_key")
 	key=${key#* }
 	say "
-  log in     ssh -p $port $who@$host    (from elsewhere: this machine's name)${password:+
+  log in     ssh -p $port ${who:-NAME}@$host    ($remark)${password:+
   password   $show}
   host key   ${key%% *}
   leave      Enter ~ .
@@ -708,26 +712,36 @@ show_login() {
 set_passwords() {
 	hash_passwords "$@"
 	put_guests "$work/hash/etc/shadow"
+	try 'write to the disk' sync # not each file system keeps the order of a write and a rename
 }
 
 check_password() {
 	case $2 in '' | *[[:cntrl:]]*) die "the password of $1 is empty or has a control character" ;; esac
+	[ ${#2} -le 256 ] || die "the password of $1 has more than 256 characters" # crypt(3) takes 511
 }
 
 # Die for a name that is none, or that the guests' /etc has for something else.
 check_name() {
-	case $1 in _trial | '' | [!A-Za-z_]* | *[!A-Za-z0-9._-]*) die "'$1' is no name for a guest" ;; esac
+	case $1 in _trial | '' | [!A-Za-z_]* | *[!A-Za-z0-9._-]*) die "'$1' is no name for a guest: take letters, digits, . _ -" ;; esac
 	[ ${#1} -le 32 ] || die "'$1' is too long a name for a guest"
-	! grep -qs "^$1:" "$etc/passwd" || is_guest "$1" || die "'$1' is no name for a guest: an account has it"
+	! cut -d : -f 1 "$etc/passwd" 2>/dev/null | grep -qxF -e "$1" || is_guest "$1" || die "'$1' is no name for a guest: an account has it"
 }
 
-# Die unless there is a server that was seen to work. Set the guests' uid.
+# Set $uid and $gid to those of the guests; the account may have others now.
+find_numbers() {
+	uid=$(awk -F : -v "shell=$program" '$7 == shell { print $3; exit }' "$etc/passwd" 2>/dev/null) || :
+	uid=${uid:-$(number passwd)}
+	gid=$(sed -n "s/^$account:[^:]*:\([0-9]*\):.*/\1/p" "$etc/group" 2>/dev/null) || :
+}
+
+# Die unless there is a server that was seen to work.
 need_server() {
 	[ -d "$base/now" ] || die "no echo server is installed here: $me"
 	[ ! -d "$base/old" ] || die "a run of setup.sh was cut off: $me completes it"
-	uid=$(awk -F : -v "shell=$program" '$7 == shell { print $3; exit }' "$etc/passwd")
-	uid=${uid:-$(id -u "$account")}
-	gid=$(sed -n "s/^$account:[^:]*:\([0-9]*\):.*/\1/p" "$etc/group")
+	for file in "$etc/passwd" "$etc/group" "$etc/shadow" "$program" "$base/now/ssh_host_key" "$base/now/config"; do
+		[ -s "$file" ] || die "$file is gone: $me"
+	done
+	find_numbers
 }
 
 # Make guests, by name, or with - from lines of name:password on stdin.
@@ -765,7 +779,7 @@ remove_users() {
 	for name; do
 		is_guest "$name" || { step "$name is not here" && continue; }
 		remove_guests "$name"
-		wait_for killed connections_of "$name" || die "cannot end the sessions of $name"
+		wait_for killed sessions_of "$name" || die "cannot end the sessions of $name"
 		step "$name is removed, and the sessions are ended"
 	done
 }
@@ -791,24 +805,26 @@ status() {
 	else
 		line server "up, but OpenSSH was upgraded since, and it may refuse every login: $me" no
 	fi
+	is_enabled || line boot "systemd does not start this server at boot: $me" no
 	line "host key" "$(ssh-keygen -lf "$base/now/ssh_host_key" | cut -d ' ' -f 2)"
-	[ ! -e "$admin" ] && [ ! -e "$base/now/etc/echo-shell" ] || ! differ "$admin" "$base/now/etc/echo-shell" ||
+	[ ! -d "$admin" ] && [ ! -d "$base/now/etc/echo-shell" ] || ! differ "$admin" "$base/now/etc/echo-shell" ||
 		line settings "$admin has changed: $me puts it in force" no
-	[ "$(id -u "$account" 2>/dev/null)" = "$uid" ] ||
-		line account "$account, which keeps the guests' number $uid, is gone or has another: $me" no
+	[ "$(number passwd):$(number group)" = "$uid:$gid" ] ||
+		line account "$account, which keeps the guests' uid $uid, is gone or has another: $me" no
+	sessions=$(of_guests)
 	for name in $(guests); do
-		line guest "$name, $(connections_of "$name" | grep -c . || :) connected"
+		line guest "$name, $(printf '%s\n' "$sessions" | grep -c " $name\$" || :) connected"
 	done
 	[ "$well" = yes ] || die "not all is well"
 }
 
 uninstall() {
 	keep_sshd_off
-	if [ ! -d "$base" ] && [ ! -e "$unit" ] && ! getent passwd "$account" >/dev/null; then
+	if [ ! -d "$base" ] && [ ! -e "$unit" ] && ! getent group "$account" >/dev/null; then
 		step "nothing of the server is here"
 		return
 	fi
-	uid=$(id -u "$account" 2>/dev/null) || :
+	find_numbers
 	port=
 	[ ! -e "$base/now/config" ] || find_address
 	remove_all
@@ -827,12 +843,12 @@ main() {
 		sed -n 's/^#   \(.*\)/\1/p; /^# What is ours/q' "$here/setup.sh"
 		return
 		;;
-	'' | run | status | uninstall) [ $# -le 1 ] || die "$command takes no arguments; see ./setup.sh --help" ;;
-	add-user | remove-user) [ $# -gt 1 ] || die "$command wants names; see ./setup.sh --help" ;;
+	'' | run | status | uninstall) [ $# -le 1 ] || die "$command takes no arguments; see $0 --help" ;;
+	add-user | remove-user) [ $# -gt 1 ] || die "$command wants names; see $0 --help" ;;
 	test) ;;
-	*) die "no such command: $*; see ./setup.sh --help" ;;
+	*) die "no such command: $*; see $0 --help" ;;
 	esac
-	[ "$(id -u)" = 0 ] || [ "$command" = test ] || die "must be run as root: sudo ./setup.sh${*:+ $*}"
+	[ "$(id -u)" = 0 ] || [ "$command" = test ] || die "must be run as root: sudo $0${*:+ $*}"
 	[ $# = 0 ] || shift
 	find_place
 	[ "$(id -u)" != 0 ] || take_turn

@@ -76,10 +76,12 @@ without() {
 	has "$output" "setup.sh: cannot build: see above"
 }
 
-@test "an empty environment is enough" {
-	in_machine make -s clean
-	in_machine env -i ./setup.sh
-	in_machine env -i ./setup.sh status
+@test "an empty environment, no descriptors, and any path of the checkout are enough" {
+	in_machine cp -R . "$work/a b:c"
+	there 'cd "$0" && make -s clean && env -i ./setup.sh' "$work/a b:c"
+	there './setup.sh status <&- 2>&- >"$0"' "$work/said"
+	has "$(cat "$work/said")" "  server     up"
+	there './setup.sh <&- >/dev/null'
 }
 
 @test "each text file of the checkout has LF, whatever git is told" {

@@ -95,3 +95,27 @@ forget='sed -i "s/^demo:.*/demo:!:::::::/" now/etc/shadow'
 		same_tree "$work/before"
 	done
 }
+
+@test "SIGKILL while a tree is being removed loses neither the host key nor a password" {
+	local n
+
+	keep_server
+	first=$PASS
+	key=$(in_machine cat "$base/now/ssh_host_key")
+	in_machine mkdir "$admin"
+	for ((n = 1; n < 4; n++)); do
+		in_state up 'cp -a now old; echo x >now/banner'
+		there 'echo "ListenAddress 192.0.2.1" >"$0/a.conf"' "$admin" # a run goes back
+		: >"$work/removals"
+		shim rm 'case $2 in '"$base"'/*)
+			echo >>'"$work/removals"'
+			[ "$(wc -l <'"$work/removals"')" != '"$n"' ] || { '"$(command -v rm)"' -rf "$2/etc" "$2/ssh_host_key"; kill -KILL "$PPID"; } ;;
+		esac'
+		in_machine env "$shims" ./setup.sh >"$work/cut" 2>&1 || :
+		same "$n" "$(wc -l <"$work/removals")"
+		in_machine rm "$admin/a.conf"
+		setup_sh >"$work/said" || cat "$work/cut" "$work/said"
+		PASS=$first echoes
+		same "$key" "$(in_machine cat "$base/now/ssh_host_key")"
+	done
+}

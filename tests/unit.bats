@@ -12,14 +12,15 @@ setup_file() {
 	tree=$(mktemp -d)
 	functions=$tree/functions
 	mkdir "$tree/scratch"
+	ssh-keygen -q -t ed25519 -N '' -f "$tree/key"
 	# All of setup.sh but its last line, with the test's folders.
 	sed '$d' "$top/setup.sh" >"$functions"
 	cat >>"$functions" <<-END
 		here=$top files=$top/sshd_config.d/port-2022 new=$tree/new work=$tree/scratch
-		uid=64321 gid=64321 PASSWORD=x sshd=\$(command -v sshd)
+		uid=64321 gid=64321 PASSWORD=x HOST_KEY=$tree/key sshd=\$(command -v sshd)
 		find_place
 	END
-	with_functions make_tree
+	with_functions 'make_tree && remove_guests _trial'
 }
 
 teardown_file() {
@@ -43,12 +44,12 @@ inside() {
 as_guest="setpriv --reuid=64321 --regid=64321 --clear-groups"
 
 @test "a login gets an echo in the unit's own sandbox, without and with a terminal" {
-	with_functions 'check_config && prove && trap - EXIT'
+	with_functions 'make_tree && check_config && prove'
 }
 
 @test "in the sandbox, neither root nor a guest reads the machine's /etc, homes, /var, /run or /proc" {
 	for who in "" "$as_guest"; do
-		same "group nsswitch.conf passwd shadow" "$(inside "$who" <<<'ls /etc | grep -v selinux | paste -s -d " " -')"
+		same "group hosts nsswitch.conf passwd shadow" "$(inside "$who" <<<'ls /etc | grep -v selinux | paste -s -d " " -')"
 		same "root sshd demo" "$(inside "$who" <<<'cut -d: -f1 /etc/passwd | paste -s -d " " -')"
 		same "" "$(inside "$who" <<<'for folder in /root /home /run/user /proc /boot /media /mnt /srv /dev/shm /tmp; do
 			ls -A "$folder" 2>/dev/null; done')"

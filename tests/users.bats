@@ -19,6 +19,7 @@ each=machine
 		PASS=${entry#*:} echoes "${entry%%:*}@demo"
 	done < <(cat "$work/added"; printf 'carol:pass:with:colons \n_d-1:x\n')
 	same "" "$(in_machine getent passwd alice carol)"
+	setup_sh add-user c.rol
 
 	# A new password, for who is logged in, too.
 	PASS=x hold d1 _d-1@demo
@@ -37,6 +38,7 @@ each=machine
 	same "$pid" "$(server_pid)"
 	# PASSWORD= changes shadow alone; demo, once removed, stays so until there is a PASSWORD.
 	PASSWORD=word setup_sh >"$work/said"
+	has "$(cat "$work/said")" "nothing was changed or restarted but the password of demo"
 	has "$(cat "$work/said")" "  password   the one in PASSWORD"
 	PASS=word echoes
 	held demo
@@ -61,7 +63,7 @@ each=machine
 		$'a\tb:x|\'a?b\' is no name' "123:x|'123' is no name" "é:x|'??' is no name" "*:x|'*' is no name" \
 		"$(printf '%33s' x | tr ' ' x):x|'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' is too long a name" \
 		'alice:y|alice is there twice' 'bob:|the password of bob is empty or has' \
-		$'bob:x\t|the password of bob is empty or has' "bob:$(printf '%600s' x)|cannot set the password of alice: "; do
+		$'bob:x\t|the password of bob is empty or has' "bob:$(printf '%257s' x)|the password of bob has more than 256 characters"; do
 		run setup_sh add-user - < <(printf '%s\n' alice:x "${case%|*}")
 		same 1 "$status"
 		has "$(printf '%s\n' "$output" | tail -n 1)" "setup.sh: ${case##*|}"
