@@ -202,6 +202,7 @@ compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>
 # Get what the command needs, by packages and make.
 get_all() {
 	missing=
+	build=
 	have sshd || missing=openssh-server
 	have ssh || missing="$missing openssh-client"
 	if [ "$command" = test ]; then
@@ -209,12 +210,13 @@ get_all() {
 		have bats || missing="$missing bats"
 	fi
 	if [ "$command" = test ] || ! is_built; then
+		build=yes
 		[ -z "${CC-}" ] || have "${CC%% *}" || die "CC=$CC is not here: install it, or unset CC"
 		can_build || missing="$missing gcc libc6-dev make"
 	fi
 	# shellcheck disable=SC2086 # words
 	[ -z "$missing" ] || install_packages ${missing# }
-	if [ "$command" != test ] && ! is_built; then
+	if [ -n "$build" ] && [ "$command" != test ]; then
 		compile all || die_after "cannot build: see above"
 		works || { compile clean all && works; } || die "what make has built in $here does not run here"
 	fi

@@ -250,6 +250,9 @@ holder='use Socket qw(:all); sleep 1 until -e $ARGV[2]; my $six = $ARGV[0] =~ /:
 	refuses "sshd refuses the configuration with $admin/*.conf: see above; nothing was changed"
 	has "$output" "$admin/b.conf: line 1: Bad configuration option: NoSuch"
 	same "$pid" "$(server_pid)"
+	# What sshd only warns of is shown.
+	there 'echo "HostKey /nonexistent" >"$0/b.conf"' "$admin"
+	says 0 "Unable to load host key"
 	in_machine rm "$admin/b.conf"
 	says 0 "only $admin is kept: you wrote it" uninstall
 	in_machine cmp "$admin/a.conf" "$work/settings"
