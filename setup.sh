@@ -139,7 +139,7 @@ find_place() {
 	seen=$base/now # where an sshd on the new tree sees it
 	if [ -d /run/systemd/system ]; then
 		place=systemd
-	elif { [ ! -d "$base/now" ] || [ -e "$etc/passwd" ]; } && unshare -m --propagation slave true 2>/dev/null; then
+	elif ! grep -q ":$program\$" /etc/passwd && unshare -m --propagation slave true 2>/dev/null; then
 		place=namespace
 	else
 		place=container
@@ -194,10 +194,10 @@ is_built() { works && { ! have make || make -q -C "$here" all >/dev/null 2>&1; }
 # Return whether there is make, and a compiler with the headers of the C library.
 can_build() {
 	# shellcheck disable=SC2086 # CC may be words
-	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" | ${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1
+	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" | ${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1 9>&-
 }
 
-compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>&1; }
+compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>&1 9>&-; }
 
 # Get what the command needs, by packages and make.
 get_all() {
@@ -332,7 +332,7 @@ make_tree() {
 	port=${PORT:-$(sed -n 's/^Port //p' "$base/now/sshd_config" 2>/dev/null || :)}
 	{
 		rm -rf "$new" && mkdir -p "$new/etc" && chmod 711 "${new%/*}" "$new" &&
-			cp "$here/echo-shell" "$files/raw-pty.so" "$files/start" "$files/banner" "$new" &&
+			install -m 755 "$here/echo-shell" "$files/raw-pty.so" "$files/start" "$files/banner" "$new" &&
 			sed "s|^Port 2022\$|Port ${port:-2022}|" "$files/sshd_config" >"$new/sshd_config" &&
 			sed "s|/usr/sbin/sshd|$sshd|" "$files/$service" >"$new/$service" &&
 			: >"$new/utmp"
@@ -340,11 +340,18 @@ make_tree() {
 	make_key
 	trial=$(random_password)
 	hash_passwords "_trial:$trial"
-	if [ -n "${PASSWORD+set}" ] || [ ! -d "$base/now" ] || [ ! -e "$etc/shadow" ]; then
-		check_name demo
-		grep -qs '^demo:' "$etc/shadow" || echo 'demo:!:::::::' >>"$work/hash/etc/shadow"
-	fi
+	old=$etc
+	moved=
 	[ "$place" = container ] || make_etc
+	# Guests get the account's uid of today; in their order, as two trees are compared.
+	if awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
+		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests" 2>/dev/null; then
+		put_guests "$work/guests"
+		moved=yes
+	fi
+	if [ -n "${PASSWORD+set}" ] || [ ! -d "$base/now" ] || [ -z "$moved" ]; then
+		is_guest demo || { check_name demo && echo 'demo:!:::::::' >>"$work/hash/etc/shadow"; }
+	fi
 	put_guests "$work/hash/etc/shadow"
 	[ ! -d "$admin" ] || try "copy $admin" cp -RLp "$admin" "$new/etc/echo-shell"
 }
@@ -357,18 +364,17 @@ make_key() {
 		key=$work/key
 	fi
 	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
-	# On its way here a secret may have got blanks, CRs or "\n" for its line ends, or lost the
-	# last one.
-	(umask 077 && sed 's/\\n/ /g; s/ PRIVATE KEY-/_PRIVATE_KEY-/g; s/.*-BEGIN[ _]/-----BEGIN_/; s/-END /-END_/' "$key" |
-		tr -s ' \t\r' '\n' | tr _ ' ' | awk '/^-----BEGIN/, /^-----END/' >"$new/ssh_host_key")
+	# On its way here a secret may have got quotes, or CRs, blanks, "\n" or nothing for its
+	# line ends.
+	(umask 077 && sed 's/\\[nr]/ /g; s/ PRIVATE KEY-----/_PRIVATE_KEY----- /g
+		s/.*-BEGIN[ _]/-----BEGIN_/; s/-----END[ _]/ -----END_/' "$key" |
+		tr -s ' \t\r"' '\n' | tr _ ' ' | awk '/^-----BEGIN/, /^-----END/' >"$new/ssh_host_key")
 	ssh-keygen -y -P '' -f "$new/ssh_host_key" >"$work/key.pub" 2>&1 ||
 		die "HOST_KEY=$key is not a private key without a passphrase"
 }
 
-# Make the /etc that the server sees: root, sshd's own user, and the guests of the old one,
-# in their order: two trees are compared.
+# Make the /etc that the server sees, with root and sshd's own user, and no guest yet.
 make_etc() {
-	old=$etc
 	etc=$new/etc
 	{
 		getent passwd root sshd | awk -F : '{ print $1 ":x:" $3 ":" $4 "::/:/usr/sbin/nologin" }' >"$etc/passwd" &&
@@ -378,10 +384,6 @@ make_etc() {
 			(umask 077 && echo 'root:*:::::::' >"$etc/shadow") &&
 			{ [ ! -d /etc/selinux ] || mkdir "$etc/selinux"; }
 	} 2>"$work/output" || die "cannot make $etc: $(last_line)"
-	if awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
-		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests" 2>/dev/null; then
-		put_guests "$work/guests"
-	fi
 }
 
 # Print the command line before a command that is to run where the server would, on the
@@ -606,8 +608,8 @@ go_back() {
 # Take away all that is ours.
 remove_all() {
 	stop_server
-	if [ "$place" = systemd ] && [ -e "$unit" ]; then
-		try "disable $service" systemctl disable "$service"
+	if [ "$place" = systemd ]; then
+		[ ! -e "$unit" ] || try "disable $service" systemctl disable "$service"
 		try "remove $unit" rm -f "$unit" "$unit.new"
 		try "reload systemd" systemctl daemon-reload
 		systemctl -q reset-failed "$service" 2>/dev/null || :
@@ -630,6 +632,7 @@ remove_all() {
 prepare() {
 	case ${PORT:-1} in 0* | *[!0-9]*) false ;; *) [ "${PORT:-1}" -le 65535 ] 2>/dev/null ;; esac ||
 		die "PORT=$PORT is not a port"
+	[ -x "$here/setup.sh" ] || die "ssh could not ask $here/setup.sh for a password: chmod +x it"
 	[ -z "${PASSWORD+set}" ] || check_password demo "$PASSWORD"
 	[ "$command" != run ] || [ "$place" != systemd ] || die "systemd runs here: $me makes a service of the server"
 	keep_sshd_off
@@ -700,16 +703,16 @@ show_login() {
 		password=$(random_password)
 		show="$password    (kept nowhere: note it now)"
 	fi
-	key=$(ssh-keygen -lf "$base/now/ssh_host_key")
-	key=${key#* }
 	say "
   log in     ssh -p $port ${who:-NAME}@$host    ($remark)${password:+
   password   $show}
-  host key   ${key%% *}
+  host key   $(fingerprint)
   leave      Enter ~ .
   remove     $me uninstall"
 	[ -z "$password" ] || set_passwords "demo:$password"
 }
+
+fingerprint() { ssh-keygen -lf "$base/now/ssh_host_key" | cut -d ' ' -f 2; }
 
 set_passwords() {
 	hash_passwords "$@"
@@ -729,11 +732,10 @@ check_name() {
 	! cut -d : -f 1 "$etc/passwd" 2>/dev/null | grep -qxF -e "$1" || is_guest "$1" || die "'$1' is no name for a guest: an account has it"
 }
 
-# Set $uid and $gid to those of the guests; the account may have others now.
+# Set $uid and $gid to those of the guests. The account may have others now.
 find_numbers() {
-	uid=$(awk -F : -v "shell=$program" '$7 == shell { print $3; exit }' "$etc/passwd" 2>/dev/null) || :
-	uid=${uid:-$(number passwd)}
-	gid=$(sed -n "s/^$account:[^:]*:\([0-9]*\):.*/\1/p" "$etc/group" 2>/dev/null) || :
+	awk -F : -v "shell=$program" '$7 == shell { print $3, $4; exit }' "$etc/passwd" >"$work/numbers" 2>/dev/null || :
+	read -r uid gid <"$work/numbers" || { uid=$(number passwd) && gid=$(number group); }
 }
 
 # Die unless there is a server that was seen to work.
@@ -744,6 +746,7 @@ need_server() {
 		[ -s "$file" ] || die "$file is gone: $me"
 	done
 	find_numbers
+	case $uid:$gid in :* | *:) die "the account $account is gone: $me" ;; esac
 }
 
 # Make guests, by name, or with - from lines of name:password on stdin.
@@ -808,21 +811,21 @@ status() {
 		line server "up, but OpenSSH was upgraded since, and it may refuse every login: $me" no
 	fi
 	is_enabled || line boot "systemd does not start this server at boot: $me" no
-	line "host key" "$(ssh-keygen -lf "$base/now/ssh_host_key" | cut -d ' ' -f 2)"
+	line "host key" "$(fingerprint)"
 	[ ! -d "$admin" ] && [ ! -d "$base/now/etc/echo-shell" ] || ! differ "$admin" "$base/now/etc/echo-shell" ||
 		line settings "$admin has changed: $me puts it in force" no
 	[ "$(number passwd):$(number group)" = "$uid:$gid" ] ||
 		line account "$account, which keeps the guests' uid $uid, is gone or has another: $me" no
 	sessions=$(of_guests)
 	for name in $(guests); do
-		line guest "$name, $(printf '%s\n' "$sessions" | grep -c " $name\$" || :) connected"
+		line guest "$name, $(printf '%s\n' "$sessions" | awk -v "name=$name" '$2 == name' | wc -l) connected"
 	done
 	[ "$well" = yes ] || die "not all is well"
 }
 
 uninstall() {
 	keep_sshd_off
-	if [ ! -d "$base" ] && [ ! -e "$unit" ] && ! getent group "$account" >/dev/null; then
+	if [ ! -d "$base" ] && [ ! -e "$unit" ] && [ -z "$(number passwd)$(number group)" ]; then
 		step "nothing of the server is here"
 		return
 	fi
@@ -852,8 +855,8 @@ main() {
 	esac
 	[ "$(id -u)" = 0 ] || [ "$command" = test ] || die "must be run as root: sudo $0${*:+ $*}"
 	[ $# = 0 ] || shift
-	find_place
 	[ "$(id -u)" != 0 ] || take_turn
+	find_place
 	case $command in
 	'' | run) install_server ;;
 	add-user) add_users "$@" ;;

@@ -78,7 +78,8 @@ without() {
 
 @test "an empty environment, no descriptors, and any path of the checkout are enough" {
 	in_machine cp -R . "$work/a b:c"
-	there 'cd "$0" && make -s clean && env -i ./setup.sh' "$work/a b:c"
+	in_machine chmod -R go= "$work/a b:c"
+	there 'cd "$0" && umask 077 && make -s clean && env -i ./setup.sh' "$work/a b:c"
 	there './setup.sh status <&- 2>&- >"$0"' "$work/said"
 	has "$(cat "$work/said")" "  server     up"
 	there './setup.sh <&- >/dev/null'

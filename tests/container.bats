@@ -131,6 +131,18 @@ ends() {
 	port=2044
 	client_setup
 	echoes
+	# Somebody takes the account away, and another gets its uid.
+	uid=$(in_machine id -u _echo-shell)
+	in_machine sed -i.kept '/^_echo-shell:/d' /etc/passwd /etc/shadow /etc/group
+	run with_caps "$docker" ./setup.sh status
+	has "$output" "  account    _echo-shell, which keeps the guests' uid $uid, is gone"
+	in_machine useradd -r -o -u "$uid" -M other
+	with_caps "$docker" ./setup.sh
+	with_caps "$docker" ./setup.sh status
+	echoes
+	fails same "$uid" "$(in_machine id -u demo)"
+	in_machine userdel other
+	in_machine rm /etc/passwd.kept /etc/shadow.kept /etc/group.kept
 	# What an uninstall goes by may be gone.
 	hold two
 	in_machine sed -i '/^_echo-shell:/d' /etc/passwd /etc/shadow

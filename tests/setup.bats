@@ -210,12 +210,13 @@ holder='use Socket qw(:all); sleep 1 until -e $ARGV[2]; my $six = $ARGV[0] =~ /:
 	echoes
 	setup_sh
 	in_machine cmp "$work/key" "$base/now/ssh_host_key"
-	for damage in 's/^/  /; s/$/ \r/' '1s/^/\xef\xbb\xbf/' ':a; N; $!ba; s/\n/ /g' ':a; N; $!ba; s/\n/\\n/g' ':a; N; $!ba; s/\n/\r/g'; do
+	for damage in 's/^/  /; s/$/ \r/' '1s/^/\xef\xbb\xbf/' ':a; N; $!ba; s/\n/ /g' ':a; N; $!ba; s/\n/\\n/g' ':a; N; $!ba; s/\n/\r/g' \
+		'1s/^/"/; $s/$/"/; :a; N; $!ba; s/\n//g'; do
 		rm "$work/key"
 		in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
 		printf %s "$(sed "$damage" "$work/key")" >"$work/damaged" # and no newline at its end
 		HOST_KEY=$work/damaged setup_sh
-		in_machine cmp "$work/key" "$base/now/ssh_host_key"
+		in_machine ssh-keygen -y -f "$base/now/ssh_host_key" | grep -qF "$(cut -d ' ' -f 2 "$work/key.pub")"
 	done
 }
 

@@ -96,6 +96,16 @@ forget='sed -i "s/^demo:.*/demo:!:::::::/" now/etc/shadow'
 	done
 }
 
+@test "half a tree is no container: the machine gets no guest" {
+	server_up
+	end_process "$(server_pid)"
+	in_machine rm -r "$base/now/etc"
+	says 1 "setup.sh: $base/now/etc/passwd is gone: ./setup.sh" add-user ann
+	server_up
+	setup_sh status
+	fails in_machine grep ":$base/" /etc/passwd
+}
+
 @test "SIGKILL while a tree is being removed loses neither the host key nor a password" {
 	local n
 
@@ -103,13 +113,13 @@ forget='sed -i "s/^demo:.*/demo:!:::::::/" now/etc/shadow'
 	first=$PASS
 	key=$(in_machine cat "$base/now/ssh_host_key")
 	in_machine mkdir "$admin"
-	for ((n = 1; n < 4; n++)); do
+	for ((n = 1; n < 5; n++)); do
 		in_state up 'cp -a now old; echo x >now/banner'
 		there 'echo "ListenAddress 192.0.2.1" >"$0/a.conf"' "$admin" # a run goes back
 		: >"$work/removals"
 		shim rm 'case $2 in '"$base"'/*)
 			echo >>'"$work/removals"'
-			[ "$(wc -l <'"$work/removals"')" != '"$n"' ] || { '"$(command -v rm)"' -rf "$2/etc" "$2/ssh_host_key"; kill -KILL "$PPID"; } ;;
+			[ "$(wc -l <'"$work/removals"')" != '"$n"' ] || { '"$(command -v rm)"' -rf "$2/etc" "$2/ssh_host_key"; kill -KILL "$PPID"; exit; } ;;
 		esac'
 		in_machine env "$shims" ./setup.sh >"$work/cut" 2>&1 || :
 		same "$n" "$(wc -l <"$work/removals")"
