@@ -60,7 +60,7 @@ mark="setup.sh of echo-shell removes this when apt-get has ended"
 
 work=/run/echo-shell # this run's scratch files
 locked=              # set once they are
-failure=             # the line to end with, after going back
+failure=             # the line to end with
 undo=                # the function that goes back, once something was changed
 outcome=             # what it came to
 switched=            # set once the trees were renamed
@@ -100,6 +100,7 @@ finish() {
 	trap '' HUP INT QUIT PIPE TERM # a second Ctrl-C must not stop this
 	set +e
 	if [ "$1" != 0 ]; then
+		(keep_sshd_off) >/dev/null 2>&1
 		[ -z "$undo" ] || "$undo" >/dev/null 2>&1 </dev/null
 		printf '%s\n' "setup.sh: ${failure:-stopped with status $1}${outcome:+; $outcome}" | printable >&2
 	fi
@@ -165,10 +166,10 @@ install_packages() {
 
 # Run apt-get, with a dot for each line that it prints.
 apt() {
-	: >"$work/output"
-	{ DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" 2>&1 9>&- || echo FAILED; } |
+	rm -f "$work/failed"
+	{ DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" 2>&1 9>&- || : >"$work/failed"; } |
 		awk -v "file=$work/output" '{ print >file; printf "."; fflush() } END { print "" }'
-	! grep -qx FAILED "$work/output"
+	[ ! -e "$work/failed" ]
 }
 
 # Disable the distribution's sshd if this run, or one that was cut off, installed it.
@@ -270,19 +271,16 @@ remove_guests() {
 	put_guests "$work/gone" out
 }
 
-# Return whether a process sees one of our trees as /etc.
-is_ours() {
-	for tree in now old new; do
-		[ ! "/proc/$1/root/etc" -ef "$base/$tree/etc" ] || return 0
-	done
-	return 1
-}
-
-# Print the pids of all processes that do; in a container, of all processes.
+# Print the pids of all processes that see one of our trees as /etc; in a container, of all.
 our_processes() (
 	set +f
 	for process in /proc/[0-9]*; do
-		[ "$place" != container ] && ! is_ours "${process#/proc/}" || echo "${process#/proc/}"
+		for tree in now old new; do
+			if [ "$place" = container ] || [ "$process/root/etc" -ef "$base/$tree/etc" ]; then
+				echo "${process#/proc/}"
+				break
+			fi
+		done
 	done
 )
 
@@ -494,7 +492,7 @@ is_well() {
 	! sockets "$1" now | grep -q lacks
 }
 
-# Become the server, by a command if one is given. The pid file is for others.
+# Become the server, by a command if one is given. The pid file is for administrators.
 serve() {
 	case $place in
 	namespace) set -- "$@" unshare -m --propagation slave sh "$base/now/start" "$base/now" ;;
@@ -543,9 +541,8 @@ find_address() {
 # End the server and its sessions.
 stop_server() {
 	[ "$place" != systemd ] || systemctl -q stop "$service" 2>/dev/null || :
-	! pid=$(server_pid) || kill "$pid"
 	if [ "$place" = container ]; then
-		wait_for killed of_guests
+		wait_for killed server_pid && wait_for killed of_guests
 	else
 		wait_for killed our_processes
 	fi || die "cannot end all sessions"
@@ -587,7 +584,7 @@ is_enabled() {
 
 # Go back to what was here before. No step may end this: each can fail.
 go_back() {
-	outcome="nothing was changed"
+	outcome=${outcome:-nothing was changed}
 	[ "$place" != container ] || (remove_guests _trial)
 	rm -rf "$new"
 	if [ -n "$switched" ]; then
@@ -628,7 +625,7 @@ remove_all() {
 
 # --- the commands -----------------------------------------------------------
 
-# Do what comes before the first change, for the last time: refuse, get what is missing.
+# Refuse what can be refused now, and get what is missing.
 prepare() {
 	case ${PORT:-1} in 0* | *[!0-9]*) false ;; *) [ "${PORT:-1}" -le 65535 ] 2>/dev/null ;; esac ||
 		die "PORT=$PORT is not a port"
@@ -673,8 +670,8 @@ install_server() {
 	fi
 	[ "$place" = container ] || etc=$base/now/etc
 	if [ "$command" != run ] && { [ -n "$changed" ] || ! is_well "$ran"; }; then
-		[ -z "$ran" ] || step "starting the server anew, which ends its sessions"
-		start_server >"$work/output" 2>&1 || {
+		[ -z "$ran" ] || { step "starting the server anew, which ends its sessions" && outcome="its sessions are ended"; }
+		(start_server) >"$work/output" 2>&1 || {
 			if [ "$place" = systemd ]; then journalctl -q -n 8 -o cat -u "$service"; else tail -n 8 "$logfile"; fi >"$work/output" 2>&1
 			die_after "the server does not come up on $(addresses): see above"
 		}
@@ -742,7 +739,7 @@ find_numbers() {
 need_server() {
 	[ -d "$base/now" ] || die "no echo server is installed here: $me"
 	[ ! -d "$base/old" ] || die "a run of setup.sh was cut off: $me completes it"
-	for file in "$etc/passwd" "$etc/group" "$etc/shadow" "$program" "$base/now/ssh_host_key" "$base/now/config"; do
+	for file in "$etc/passwd" "$etc/group" "$etc/shadow" "$program" "$base/now/sshd_config" "$base/now/ssh_host_key" "$base/now/config"; do
 		[ -s "$file" ] || die "$file is gone: $me"
 	done
 	find_numbers
@@ -817,7 +814,8 @@ status() {
 	[ "$(number passwd):$(number group)" = "$uid:$gid" ] ||
 		line account "$account, which keeps the guests' uid $uid, is gone or has another: $me" no
 	sessions=$(of_guests)
-	for name in $(guests); do
+	! is_guest _trial || line guest "_trial, which a run left that was cut off: $me" no
+	for name in $(guests | grep -vx _trial); do
 		line guest "$name, $(printf '%s\n' "$sessions" | awk -v "name=$name" '$2 == name' | wc -l) connected"
 	done
 	[ "$well" = yes ] || die "not all is well"

@@ -28,6 +28,13 @@ without() {
 	run without apt-get -- 'mount -t tmpfs tmpfs /usr/include'
 	same 1 "$status"
 	has "$output" "setup.sh: missing here: gcc libc6-dev make; install them"
+	# An apt-get that fails leaves no sshd that cannot start.
+	printf '#!/bin/sh\necho "E: no network" && exit 100\n' >"$work/bin/apt-get"
+	chmod 755 "$work/bin/apt-get"
+	run without ssh apt-get -- 'mount -t tmpfs tmpfs /usr/sbin' "$shims"
+	same 1 "$status"
+	same "E: no network" "$(tail -n 2 <<<"$output" | head -n 1)"
+	has "$output" "setup.sh: cannot install openssh-server openssh-client gcc libc6-dev make: apt-get says above why"
 	same_tree "$work/before"
 }
 
