@@ -100,7 +100,7 @@ finish() {
 	trap '' HUP INT QUIT PIPE TERM # a second Ctrl-C must not stop this
 	set +e
 	if [ "$1" != 0 ]; then
-		(keep_sshd_off) >/dev/null 2>&1
+		[ -z "$locked" ] || (keep_sshd_off) >/dev/null 2>&1
 		[ -z "$undo" ] || "$undo" >/dev/null 2>&1 </dev/null
 		printf '%s\n' "setup.sh: ${failure:-stopped with status $1}${outcome:+; $outcome}" | printable >&2
 	fi
@@ -135,6 +135,7 @@ wait_for() {
 
 # Set $place to where guests live: in an /etc of the server's own, which systemd mounts,
 # or a mount namespace without it; or, in a container that refuses mounts, in its /etc.
+# That is still so for who comes in with more rights.
 find_place() {
 	etc=$base/now/etc
 	seen=$base/now # where an sshd on the new tree sees it
@@ -167,6 +168,7 @@ install_packages() {
 # Run apt-get, with a dot for each line that it prints.
 apt() {
 	rm -f "$work/failed"
+	: >"$work/output"
 	{ DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" 2>&1 9>&- || : >"$work/failed"; } |
 		awk -v "file=$work/output" '{ print >file; printf "."; fflush() } END { print "" }'
 	[ ! -e "$work/failed" ]
