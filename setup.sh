@@ -341,18 +341,15 @@ make_tree() {
 	trial=$(random_password)
 	hash_passwords "_trial:$trial"
 	old=$etc
-	moved=
+	demo=${PASSWORD+yes}
+	[ -d "$base/now" ] || demo=yes
 	[ "$place" = container ] || make_etc
 	# Guests get the account's uid of today; in their order, as two trees are compared.
-	if awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
-		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests" 2>/dev/null; then
-		put_guests "$work/guests"
-		moved=yes
-	fi
-	if [ -n "${PASSWORD+set}" ] || [ ! -d "$base/now" ] || [ -z "$moved" ]; then
-		is_guest demo || { check_name demo && echo 'demo:!:::::::' >>"$work/hash/etc/shadow"; }
-	fi
-	put_guests "$work/hash/etc/shadow"
+	awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
+		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests" 2>/dev/null || demo=yes
+	[ -z "$demo" ] || grep -q '^demo:' "$work/guests" || { check_name demo && echo 'demo:!:::::::' >>"$work/guests"; }
+	cat "$work/hash/etc/shadow" >>"$work/guests"
+	put_guests "$work/guests"
 	[ ! -d "$admin" ] || try "copy $admin" cp -RLp "$admin" "$new/etc/echo-shell"
 }
 
