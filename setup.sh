@@ -169,7 +169,8 @@ install_packages() {
 apt() {
 	rm -f "$work/failed"
 	: >"$work/output"
-	{ DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" 2>&1 9>&- || : >"$work/failed"; } |
+	export DEBIAN_FRONTEND=noninteractive
+	{ apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" 2>&1 9>&- || : >"$work/failed"; } |
 		awk -v "file=$work/output" '{ print >file; printf "."; fflush() } END { print "" }'
 	[ ! -e "$work/failed" ]
 }
@@ -197,7 +198,8 @@ is_built() { works && { ! have make || make -q -C "$here" all >/dev/null 2>&1; }
 # Return whether there is make, and a compiler with the headers of the C library.
 can_build() {
 	# shellcheck disable=SC2086 # CC may be words
-	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" | ${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1 9>&-
+	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" |
+		${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1 9>&-
 }
 
 compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>&1 9>&-; }
@@ -453,7 +455,8 @@ server_pid() {
 	if [ "$place" = systemd ]; then
 		systemctl show -p MainPID --value "$service" 2>/dev/null
 	else
-		our_processes | sed 's|.*|/proc/&/cmdline|' | xargs grep -ls "^sshd: .* $base/now/sshd_config \[listener" | sed 's/[^0-9]//g; q'
+		our_processes | sed 's|.*|/proc/&/cmdline|' |
+			xargs grep -ls "^sshd: .* $base/now/sshd_config \[listener" | sed 's/[^0-9]//g; q'
 	fi | grep '^[1-9]'
 }
 
@@ -634,7 +637,8 @@ prepare() {
 	keep_sshd_off
 	get_all
 	sshd=$(readlink -f "$(command -v sshd)") # /sbin may be /usr/sbin
-	[ -d "$base/now" ] || [ ! -d "$base/old" ] || rmdir "$base/old" 2>/dev/null || try "rename $base/old" mv "$base/old" "$base/now"
+	[ -d "$base/now" ] || [ ! -d "$base/old" ] || rmdir "$base/old" 2>/dev/null ||
+		try "rename $base/old" mv "$base/old" "$base/now"
 	ran=$(server_pid) || ran=
 	[ "$command" != run ] || [ -z "$ran" ] || die "the server runs already, with pid $ran"
 	[ "$place" != container ] || check_container
@@ -725,7 +729,8 @@ check_password() {
 check_name() {
 	case $1 in _trial | '' | [!A-Za-z_]* | *[!A-Za-z0-9._-]*) die "'$1' is no name for a guest: take letters, digits, . _ -" ;; esac
 	[ ${#1} -le 32 ] || die "'$1' is too long a name for a guest"
-	! cut -d : -f 1 "$etc/passwd" 2>/dev/null | grep -qxF -e "$1" || is_guest "$1" || die "'$1' is no name for a guest: an account has it"
+	! cut -d : -f 1 "$etc/passwd" 2>/dev/null | grep -qxF -e "$1" || is_guest "$1" ||
+		die "'$1' is no name for a guest: an account has it"
 }
 
 # Set $uid and $gid to those of the guests. The account may have others now.
@@ -738,7 +743,8 @@ find_numbers() {
 need_server() {
 	[ -d "$base/now" ] || die "no echo server is installed here: $me"
 	[ ! -d "$base/old" ] || die "a run of setup.sh was cut off: $me completes it"
-	for file in "$etc/passwd" "$etc/group" "$etc/shadow" "$program" "$base/now/sshd_config" "$base/now/ssh_host_key" "$base/now/config"; do
+	for file in "$etc/passwd" "$etc/group" "$etc/shadow" "$program" "$base/now/sshd_config" \
+		"$base/now/ssh_host_key" "$base/now/config"; do
 		[ -s "$file" ] || die "$file is gone: $me"
 	done
 	find_numbers
