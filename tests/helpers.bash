@@ -22,21 +22,21 @@ wait_for() {
 }
 
 # Compare what is expected and what came; show both where they differ.
-same() {
+assert_equal() {
 	[ "$1" = "$2" ] && return
 	printf 'expected: %s\ncame:     %s\n' "$1" "$2"
 	return 1
 }
 
 # Find a part in a text; show both where it is not there.
-has() {
+assert_contains() {
 	case $1 in *"$2"*) return 0 ;; esac
 	printf 'not found: %s\nin:        %s\n' "$2" "$1"
 	return 1
 }
 
 # Run a command that must fail.
-fails() {
+refute() {
 	if "$@"; then
 		echo "should have failed: $*"
 		return 1

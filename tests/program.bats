@@ -20,7 +20,7 @@ teardown() {
 }
 
 @test "each of the 628 answers is what Python 2.7 printed" {
-	same 628 "$(wc -l <"$top/tests/python2-repr.tsv")"
+	assert_equal 628 "$(wc -l <"$top/tests/python2-repr.tsv")"
 	"$top/tests/talk" -s table "$program" <"$top/tests/python2-repr.tsv"
 }
 
@@ -33,57 +33,57 @@ teardown() {
 
 @test "as a login shell and for a ForceCommand that names it, it serves" {
 	for command in echo-shell /usr/local/bin/echo-shell 'exec /usr/local/bin/echo-shell'; do
-		same "$(answer "'x'")" "$(printf x | "$program" -c "$command")"
+		assert_equal "$(answer "'x'")" "$(printf x | "$program" -c "$command")"
 	done
-	same "$(answer "'x'")" "$(printf x | bash -c "exec -a -echo-shell '$program'")"
+	assert_equal "$(answer "'x'")" "$(printf x | bash -c "exec -a -echo-shell '$program'")"
 }
 
 @test "a command is refused, quoted in one line, and never run" {
 	for command in ls "touch $dir/ran" "echo-shell; touch $dir/ran" "/echo-shell; touch $dir/ran" \
 		"\$(touch $dir/ran)" ./echo-shell2 /x/echo-shell/ ''; do
 		run "$program" -c "$command"
-		same "1 echo-shell: refused '$command': this account only echoes; run ssh without a command" "$status $output"
+		assert_equal "1 echo-shell: refused '$command': this account only echoes; run ssh without a command" "$status $output"
 	done
 	[ ! -e "$dir/ran" ]
 	run "$program" -c "$(head -c 100000 /dev/zero | tr '\0' '\1')" # longer than a read: cut
-	same "1 $((65536 * 4 + 2 + 20 + 53))" "$status ${#output}"
+	assert_equal "1 $((65536 * 4 + 2 + 20 + 53))" "$status ${#output}"
 	run script -qec "stty -opost; '$program' -c ls" /dev/null </dev/null
-	has "$output" $'ssh without a command\r' # at a terminal that may be raw
+	assert_contains "$output" $'ssh without a command\r' # at a terminal that may be raw
 }
 
 @test "SSH_ORIGINAL_COMMAND is refused, whatever -c says, where sshd started it and not where it is inherited" {
 	export SSH_ORIGINAL_COMMAND=$'scp -t \e[2J\'"\n'
 	run setsid -w "$program" -c 'exec /usr/local/bin/echo-shell'
-	same "1 echo-shell: refused 'scp -t \\x1b[2J\\'\"\\n': this account only echoes; run ssh without a command" "$status $output"
-	same "$(answer "'x'")" "$(printf x | "$program")"
-	has "$(SSH_ORIGINAL_COMMAND='' setsid -w "$program" -c ls 2>&1)" "echo-shell: refused ''"
+	assert_equal "1 echo-shell: refused 'scp -t \\x1b[2J\\'\"\\n': this account only echoes; run ssh without a command" "$status $output"
+	assert_equal "$(answer "'x'")" "$(printf x | "$program")"
+	assert_contains "$(SSH_ORIGINAL_COMMAND='' setsid -w "$program" -c ls 2>&1)" "echo-shell: refused ''"
 }
 
 @test "anything else on the command line is a usage error" {
 	for arguments in -x 'a b' '-c' '-c a b' '-x echo-shell'; do
 		# shellcheck disable=SC2086 # words
 		run "$program" $arguments
-		same "2 echo-shell: usage: echo-shell [-c command]" "$status $output"
+		assert_equal "2 echo-shell: usage: echo-shell [-c command]" "$status $output"
 	done
 }
 
 @test "an input or output that fails is status 1 without a word; a closed stderr is none" {
 	run "$program" <"$dir"
-	same "1 " "$status $output"
+	assert_equal "1 " "$status $output"
 	for failing in '<&-' '>&-' '>/dev/full'; do
 		run timeout 20 bash -c "echo x | '$program' $failing" # bats's own shell would take the number again
-		same "1 " "$status $output"
+		assert_equal "1 " "$status $output"
 	done
-	same "$(answer "'x'")" "$(printf x | bash -c "'$program' 2>&-")"
+	assert_equal "$(answer "'x'")" "$(printf x | bash -c "'$program' 2>&-")"
 	run bash -c "'$program' -c ls 2>&-"
-	same "1 " "$status $output"
+	assert_equal "1 " "$status $output"
 }
 
 @test "a reader that takes a byte at a time gets every byte; one that is gone ends it" {
 	head -c 20000 /dev/urandom >"$dir/in"
 	"$program" <"$dir/in" >"$dir/out"
 	"$program" <"$dir/in" | dd bs=1 status=none | cmp - "$dir/out"
-	same "141 141 0" "$(timeout 20 bash -c 'yes | "$0" | head -n 1 >&2; echo "${PIPESTATUS[*]}"' "$program" 2>/dev/null)"
+	assert_equal "141 141 0" "$(timeout 20 bash -c 'yes | "$0" | head -n 1 >&2; echo "${PIPESTATUS[*]}"' "$program" 2>/dev/null)"
 }
 
 @test "the sandbox kills all but reading 0, writing 1 and 2, and ending, in a container too" {
@@ -93,8 +93,8 @@ teardown() {
 	exec 8>"$dir/in" 9<"$dir/out"
 	printf x >&8
 	read -r -u 9 came
-	same "$(answer "'x'")" "$came"
-	same 2 "$(grep -c -e '^NoNewPrivs:.1$' -e '^Seccomp_filters:.[2-9]$' "/proc/$!/status")"
+	assert_equal "$(answer "'x'")" "$came"
+	assert_equal 2 "$(grep -c -e '^NoNewPrivs:.1$' -e '^Seccomp_filters:.[2-9]$' "/proc/$!/status")"
 }
 
 # Run a line of shell, to which "$1" is the program and "$2" the test's folder, on a pty.
@@ -127,9 +127,9 @@ by_hand() {
 
 # See how a run by hand ended: what it said, its status, and the terminal as it was.
 ended() {
-	same "echo-shell: Ctrl-D leaves" "$(cat "$dir/err")"
-	same "$1" "$(cat "$dir/status")"
-	same "$(cat "$dir/before")" "$(cat "$dir/after")"
+	assert_equal "echo-shell: Ctrl-D leaves" "$(cat "$dir/err")"
+	assert_equal "$1" "$(cat "$dir/status")"
+	assert_equal "$(cat "$dir/before")" "$(cat "$dir/after")"
 	rm "$dir"/*
 }
 
@@ -141,7 +141,7 @@ ended() {
 		ended 0
 	done
 	at_terminal 'exec "$1" 2>"$2/err"' <<<"$table" # as tmux starts a window
-	same "echo-shell: Ctrl-D leaves" "$(cat "$dir/err")"
+	assert_equal "echo-shell: Ctrl-D leaves" "$(cat "$dir/err")"
 }
 
 @test "by hand, a signal to the program or its child ends both, the terminal as it was" {
@@ -168,7 +168,7 @@ ended() {
 @test "a pty that was hung up is the end, with status 0" {
 	echo "78	'x'" | at_terminal 'trap "" HUP; "$1" 2>/dev/null; echo $? >"$2/status"'
 	wait_for [ -s "$dir/status" ]
-	same 0 "$(cat "$dir/status")"
+	assert_equal 0 "$(cat "$dir/status")"
 }
 
 # Run the program, or words before it, with a fault, as failing.c has it.
@@ -182,18 +182,18 @@ with_fault() {
 @test "reads and writes that are cut short or interrupted lose and double nothing" {
 	for fault in "read 0 EINTR" "read 0 short" "write 0 EINTR" "write 0 short" "write 2 short"; do
 		with_fault "$fault" "$top/tests/talk" -u sizes 2>"$dir/err"
-		same "" "$(cat "$dir/err")" # of the loader, where nothing was preloaded
+		assert_equal "" "$(cat "$dir/err")" # of the loader, where nothing was preloaded
 	done
 }
 
 @test "a call that fails ends it at once with status 1; where there is no sandbox it serves" {
 	for fault in "read 1 EPERM" "read 1 EIO" "write 1 EPERM" "write 1 none"; do
 		run with_fault "$fault" <<<x
-		same "1 " "$status $output"
+		assert_equal "1 " "$status $output"
 	done
 	run with_fault "prctl 3 EPERM" <<<x
-	same "1 echo-shell: sandbox: Operation not permitted" "$status $output"
+	assert_equal "1 echo-shell: sandbox: Operation not permitted" "$status $output"
 	for call in 2 3; do
-		same "$(answer "'x'")" "$(printf x | with_fault "prctl $call EINVAL")"
+		assert_equal "$(answer "'x'")" "$(printf x | with_fault "prctl $call EINVAL")"
 	done
 }
