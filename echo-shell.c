@@ -6,7 +6,6 @@
 #define _DEFAULT_SOURCE 1 /* cfmakeraw() */
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -14,7 +13,6 @@
 #include <err.h>
 #include <errno.h>
 #include <link.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +23,9 @@
 #define TAIL "\r\n"
 
 static unsigned char chunk[65536];
-static char line[4 * sizeof(chunk) + 64];
-_Static_assert(sizeof(line) >= 4 * sizeof(chunk) + sizeof(HEAD "''" TAIL), "");
+static char line[4 * sizeof(chunk) + sizeof(HEAD "''" TAIL)];
 
-/* Write repr(bytes) to out, at most 4 * n + 2 chars; return how many. */
+/* Write repr(bytes) to out, at most 4 * n + 2 chars. Return how many. */
 static size_t
 repr(char *out, const unsigned char *bytes, size_t n)
 {
@@ -57,35 +54,29 @@ repr(char *out, const unsigned char *bytes, size_t n)
 }
 
 /*
- * Say how to leave, fork and return in the child. The parent passes signals on
- * until the child has ended, restores the terminal and exits with its status.
+ * Answer each read with a line. Return 0 at the end of input, if ctrl_d is set
+ * also after a lone Ctrl-D, and 1 if a read or a write fails.
  */
-static void
-by_hand(const struct termios *modes)
+static int
+serve(int tty, int ctrl_d)
 {
-	sigset_t set;
-	pid_t pid, foreground;
-	int sig, status = 0;
+	char *const start = stpcpy(line, HEAD), *end, *p;
+	ssize_t n, w;
 
-	warnx("Ctrl-D leaves");
-	sigfillset(&set);
-	sigdelset(&set, SIGTSTP); /* these three stop parent and child */
-	sigdelset(&set, SIGTTIN);
-	sigdelset(&set, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGCHLD, SIG_DFL); /* if it was ignored, it would not come */
-	if ((pid = fork()) == -1)
-		err(1, "fork");
-	if (pid == 0) {
-		sigprocmask(SIG_UNBLOCK, &set, NULL);
-		return;
-	}
-	while (waitpid(pid, &status, WNOHANG) == 0 && sigwait(&set, &sig) == 0)
-		kill(pid, sig); /* SIGCHLD, too, which it ignores */
-	if ((foreground = tcgetpgrp(STDIN_FILENO)) == -1 ||
-	    foreground == getpgrp()) /* else the terminal is the shell's */
-		tcsetattr(STDIN_FILENO, TCSADRAIN, modes);
-	exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	do {
+		n = read(STDIN_FILENO, chunk, sizeof(chunk));
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n <= 0) /* a terminal that was hung up may give EIO */
+			return n == 0 || (tty && errno == EIO) ? 0 : 1;
+		end = stpcpy(start + repr(start, chunk, (size_t)n), TAIL);
+		for (p = line; p < end; p += w > 0 ? w : 0) {
+			w = write(STDOUT_FILENO, p, (size_t)(end - p));
+			if (w == 0 || (w == -1 && errno != EINTR))
+				return 1;
+		}
+	} while (!ctrl_d || n != 1 || chunk[0] != 4);
+	return 0;
 }
 
 #define FIELD(f) offsetof(struct seccomp_data, f)
@@ -122,59 +113,59 @@ sandbox(void)
 		err(1, "sandbox");
 }
 
-/* Answer each read with a line. Return the exit status at the end of input. */
+/* Return whether we lead a session whose terminal, if any, is $SSH_TTY. */
 static int
-serve(int tty, int ctrl_d)
+started_by_sshd(int tty)
 {
-	char *const start = stpcpy(line, HEAD), *end, *p;
-	ssize_t n, w;
+	const char *name = ttyname(STDIN_FILENO), *ssh_tty = getenv("SSH_TTY");
 
-	do {
-		n = read(STDIN_FILENO, chunk, sizeof(chunk));
-		if (n == -1 && errno == EINTR)
-			continue;
-		if (n <= 0) /* a terminal that was hung up may give EIO */
-			return n == 0 || (tty && errno == EIO) ? 0 : 1;
-		end = stpcpy(start + repr(start, chunk, (size_t)n), TAIL);
-		for (p = line; p < end; p += w > 0 ? w : 0) {
-			w = write(STDOUT_FILENO, p, (size_t)(end - p));
-			if (w == 0 || (w == -1 && errno != EINTR))
-				return 1;
-		}
-	} while (!ctrl_d || n != 1 || chunk[0] != 4);
-	return 0;
+	return getsid(0) == getpid() && (!tty ||
+	    (name != NULL && ssh_tty != NULL && strcmp(name, ssh_tty) == 0));
+}
+
+/*
+ * Exit with status 1 if the client sent a command, or the one from -c does not
+ * name us. Say so on stderr.
+ */
+static void
+refuse_commands(const char *client, const char *command)
+{
+	const char *slash = strrchr(command, '/');
+
+	if (client != NULL)
+		command = client;
+	else if (strcmp(slash != NULL ? slash + 1 : command, "echo-shell") == 0)
+		return;
+	line[repr(line, (const unsigned char *)command,
+	    strnlen(command, sizeof(chunk)))] = '\0';
+	errx(1, "refused %s: this account only echoes; run ssh without "
+	    "a command%s", line, isatty(STDERR_FILENO) ? "\r" : "");
 }
 
 int
 main(int argc, char *argv[])
 {
-	const char *name = ttyname(STDIN_FILENO), *ssh_tty = getenv("SSH_TTY");
-	const char *command, *base = argc == 3 ? strrchr(argv[2], '/') : NULL;
-	struct termios modes;
+	struct termios modes, raw;
 	const int tty = tcgetattr(STDIN_FILENO, &modes) == 0;
-	/* What sshd starts leads a session, at the terminal SSH_TTY or none. */
-	const int by_sshd = getsid(0) == getpid() && (!tty || (name != NULL &&
-	    ssh_tty != NULL && strcmp(name, ssh_tty) == 0));
+	const int by_sshd = started_by_sshd(tty), by_hand = tty && !by_sshd;
+	int status;
 
 	if (argc > 1 && (argc != 3 || strcmp(argv[1], "-c") != 0))
 		errx(2, "usage: echo-shell [-c command]");
-	command = by_sshd ? getenv("SSH_ORIGINAL_COMMAND") : NULL;
-	if (command == NULL && argc == 3 &&
-	    strcmp(base != NULL ? base + 1 : argv[2], "echo-shell") != 0)
-		command = argv[2];
-	if (command != NULL) {
-		line[repr(line, (const unsigned char *)command,
-		    strnlen(command, sizeof(chunk)))] = '\0';
-		errx(1, "refused %s: this account only echoes; run ssh without "
-		    "a command%s", line, isatty(STDERR_FILENO) ? "\r" : "");
-	}
-	if (tty && !by_sshd)
-		by_hand(&modes);
+	refuse_commands(by_sshd ? getenv("SSH_ORIGINAL_COMMAND") : NULL,
+	    argc > 1 ? argv[2] : "echo-shell");
+	if (by_hand)
+		warnx("Ctrl-D leaves");
 	if (tty) {
-		cfmakeraw(&modes);
-		if (tcsetattr(STDIN_FILENO, TCSADRAIN, &modes) == -1)
+		raw = modes;
+		cfmakeraw(&raw);
+		if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == -1)
 			err(1, "raw mode");
 	}
-	sandbox();
-	_exit(serve(tty, tty && !by_sshd));
+	if (!by_hand)
+		sandbox();
+	status = serve(tty, by_hand);
+	if (by_hand)
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &modes);
+	_exit(status);
 }

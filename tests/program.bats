@@ -118,51 +118,52 @@ raw() {
 		printf "'"$prefix"'\047%s\047\r\n" "$(dd bs=1 count=1 2>/dev/null)"; exec env SSH_TTY=$(tty) "$1"'
 }
 
-# Run the program by hand: as a child of a shell, behind the words of "$1".
+# Run the program by hand, at the end of the command "$1", as a child of a shell.
 by_hand() {
 	at_terminal 'stty -g >"$2/before"
-		sh -c "echo \$\$ >\"\$2/pid\"; exec '"${1-}"' \"\$1\" 2>\"\$2/err\"" sh "$1" "$2"
+		'"$1"' "$1" 2>"$2/err"
 		echo $? >"$2/status"; stty -g >"$2/after"'
-}
-
-# See how a run by hand ended: what it said, its status, and the terminal as it was.
-ended() {
 	assert_equal "echo-shell: Ctrl-D leaves" "$(cat "$dir/err")"
-	assert_equal "$1" "$(cat "$dir/status")"
 	assert_equal "$(cat "$dir/before")" "$(cat "$dir/after")"
-	rm "$dir"/*
 }
 
-@test "by hand it says how to leave, Ctrl-D leaves, and the terminal is as it was, whatever is inherited" {
+@test "by hand it says how to leave, a lone Ctrl-D leaves, and the terminal is as it was, whatever is inherited" {
 	export SSH_CONNECTION=x SSH_ORIGINAL_COMMAND=ls SSH_TTY=/dev/null
-	table=$(printf '%s\n' "78	'x'" "0478	'\\x04x'" "04	'\\x04'" '	end')
-	for words in '' 'env SSH_TTY=$(tty)' 'env --ignore-signal=CHLD'; do
-		by_hand "$words" <<<"$table"
-		ended 0
+	for words in '' 'env SSH_TTY=$(tty)'; do
+		by_hand "$words" <<'EOF'
+78	'x'
+0478	'\x04x'
+04	'\x04'
+	end
+EOF
+		assert_equal 0 "$(cat "$dir/status")"
+		rm "$dir"/*
 	done
-	at_terminal 'exec "$1" 2>"$2/err"' <<<"$table" # as tmux starts a window
+}
+
+@test "by hand as leader of a session, as tmux starts a window, Ctrl-D leaves too" {
+	export SSH_CONNECTION=x SSH_TTY=/dev/null
+	printf '%s\n' "04	'\x04'" '	end' | at_terminal 'exec "$1" 2>"$2/err"'
 	assert_equal "echo-shell: Ctrl-D leaves" "$(cat "$dir/err")"
 }
 
-@test "by hand, a signal to the program or its child ends both, the terminal as it was" {
-	for signal in HUP INT QUIT TERM KILL; do
-		{
-			wait_for [ -e "$dir/met" ]
-			pid=$(cat "$dir/pid")
-			[ "$signal" != KILL ] || pid=$(grep -lsx "PPid:.$pid" /proc/[0-9]*/status | cut -d / -f 3)
-			kill -s "$signal" "$pid"
-			printf '\tend\n'
-		} | by_hand "env --default-signal=INT,QUIT" # bats ignores them for what it runs in the background
-		ended $((128 + $(kill -l "$signal")))
+@test "by hand the terminal is as it was after the end of input and after an error" {
+	cd "$top" || return # LD_PRELOAD takes no path with a blank
+	for fault in '0 read 2 none' '1 read 2 EPERM'; do
+		by_hand "env FAIL='${fault#* }' LD_PRELOAD=tests/failing.so" <<<"78	'x'"$'\n\tend'
+		assert_equal "${fault%% *}" "$(cat "$dir/status")"
+		rm "$dir"/*
 	done
 }
 
-@test "started in the background it stops, and can be killed there" {
-	printf '\tend\n' | talk_when [ -s "$dir/after" ] -- "$top/tests/talk" -p table bash -c \
-		'set -m; stty -g >"$2/before"; "$1" 2>"$2/err" & exec 2>/dev/null
-		until grep -q "^State:.T" "/proc/$!/status"; do sleep 0.1; done
-		kill -- -$!; kill -s CONT -- -$!; wait -f %1; echo $? >"$2/status"; stty -g >"$2/after"' sh "$program" "$dir"
-	ended 143
+@test "by hand it keeps its user's rights" {
+	cd "$top"
+	by_hand "env FAIL='read 2 getpid' LD_PRELOAD=tests/failing.so" <<'EOF'
+78	'x'
+04	'\x04'
+	end
+EOF
+	assert_equal 0 "$(cat "$dir/status")"
 }
 
 @test "a pty that was hung up is the end, with status 0" {
@@ -176,9 +177,16 @@ with_fault() {
 	local fault=$1
 
 	shift
-	timeout 20 "$@" env FAIL="$fault" LD_PRELOAD="$top/tests/failing.so" "$program"
+	cd "$top" || return # LD_PRELOAD takes no path with a blank
+	timeout 20 "$@" env FAIL="$fault" LD_PRELOAD=tests/failing.so "$program"
 }
 
+@test "once it serves, it is in the sandbox" {
+	for words in '' "$top/tests/sandbox"; do
+		run with_fault "read 1 getpid" ${words:+"$words"} <<<x
+		assert_equal $((128 + $(kill -l SYS))) "$status"
+	done
+}
 @test "reads and writes that are cut short or interrupted lose and double nothing" {
 	for fault in "read 0 EINTR" "read 0 short" "write 0 EINTR" "write 0 short" "write 2 short"; do
 		with_fault "$fault" "$top/tests/talk" -u sizes 2>"$dir/err"

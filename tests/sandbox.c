@@ -10,6 +10,8 @@
 #include "../echo-shell.c"
 #undef main
 
+#include <sys/wait.h>
+
 #include <stdio.h>
 
 static const struct {
