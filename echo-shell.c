@@ -12,7 +12,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <link.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,29 +78,49 @@ serve(int tty, int ctrl_d)
 	return 0;
 }
 
+#if defined(__x86_64__) /* x32, too: only the numbers of its calls differ */
+#define ARCH AUDIT_ARCH_X86_64
+#elif defined(__i386__)
+#define ARCH AUDIT_ARCH_I386
+#elif defined(__aarch64__)
+#define ARCH AUDIT_ARCH_AARCH64
+#elif defined(__arm__)
+#define ARCH AUDIT_ARCH_ARM
+#elif defined(__riscv) && __riscv_xlen == 64
+#define ARCH AUDIT_ARCH_RISCV64
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+#define ARCH AUDIT_ARCH_PPC64LE
+#elif defined(__s390x__)
+#define ARCH AUDIT_ARCH_S390X
+#else
+#error "define ARCH as this processor's AUDIT_ARCH_*, then run tests/sandbox"
+#endif
+
 #define FIELD(f) offsetof(struct seccomp_data, f)
-#define LOW(f) (FIELD(f) + 4 * (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__))
+/* A file descriptor is the low half of its call's first argument. */
+#define FD (FIELD(args) + 4 * (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__))
 #define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at)
-#define IF(k, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, k, yes, no)
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_##what)
-#define ALLOW(call, arg) LOAD(FIELD(nr)), IF(call, 0, 3), \
-	LOAD(LOW(args[0])), IF(arg, 0, 1), RETURN(ALLOW)
+#define IF(k, ...) /* skip these rules unless the value loaded is k */ \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, k, 0, \
+    sizeof((struct sock_filter[]){ __VA_ARGS__ }) / \
+    sizeof(struct sock_filter)), __VA_ARGS__
+#define ALLOW(call, fd) \
+    LOAD(FIELD(nr)), IF(call, LOAD(FD), IF(fd, RETURN(ALLOW)))
 
 /*
- * Allow only read on 0, write on 1 and 2, and exit with 0 or 1. Anything else
- * kills the process. A kernel without seccomp (EINVAL) is no error.
+ * Allow only read on 0, write on 1 and 2, and exit: any other call kills the
+ * process. Exit with status 1 if it fails, unless the kernel has no seccomp.
  */
 static void
 sandbox(void)
 {
-	extern const ElfW(Ehdr) __ehdr_start;
-	const unsigned int arch = __ehdr_start.e_machine | /* AUDIT_ARCH_* */
-	    (sizeof(long) == 8 ? __AUDIT_ARCH_64BIT : 0) |
-	    (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __AUDIT_ARCH_LE : 0);
 	struct sock_filter rules[] = {
-		LOAD(FIELD(arch)), IF(arch, 1, 0), RETURN(KILL_PROCESS),
-		ALLOW(SYS_read, 0), ALLOW(SYS_write, 1), ALLOW(SYS_write, 2),
-		ALLOW(SYS_exit_group, 0), ALLOW(SYS_exit_group, 1),
+		LOAD(FIELD(arch)), IF(ARCH,
+		    ALLOW(SYS_read, 0),
+		    ALLOW(SYS_write, 1),
+		    ALLOW(SYS_write, 2),
+		    LOAD(FIELD(nr)), IF(SYS_exit_group, RETURN(ALLOW))),
 		RETURN(KILL_PROCESS),
 	};
 	struct sock_fprog filter = { sizeof(rules) / sizeof(*rules), rules };
@@ -124,8 +143,8 @@ started_by_sshd(int tty)
 }
 
 /*
- * Exit with status 1 if the client sent a command, or the one from -c does not
- * name us. Say so on stderr.
+ * Quote the command on stderr and exit with status 1, if it is a client's or if
+ * the one from -c does not name us. Return otherwise.
  */
 static void
 refuse_commands(const char *client, const char *command)

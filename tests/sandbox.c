@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sandbox: make each call below in the program's sandbox, in a process of its
- * own, and see that the kernel lets it through or kills the process; then again
- * where a filter is in force before, as in a container. Exit 1 if one is wrong.
+ * sandbox: enter the program's sandbox in a new process for each call below,
+ * make the call, and check that it is allowed or kills the process. Do so again
+ * under another filter, as in a container. Exit with status 1 if one is wrong.
  *
- * sandbox PROGRAM: run PROGRAM under such a filter.
+ * sandbox PROGRAM [ARGUMENT...]: run PROGRAM under such a filter.
  */
 #define main program_main
 #include "../echo-shell.c"
@@ -32,7 +32,8 @@ static const struct {
 	{ "execve", 0, SYS_execve, { (long)"/bin/true", 0, 0 } },
 	{ "prctl", 0, SYS_prctl, { PR_GET_DUMPABLE, 0, 0 } },
 #ifdef __x86_64__
-	{ "read(0) of x32", 0, SYS_read | 0x40000000, { 0, (long)chunk, 0 } },
+	/* x32's read, or in an x32 program that of x86-64 */
+	{ "other read(0)", 0, SYS_read ^ 0x40000000, { 0, (long)chunk, 0 } },
 	{ "exit(1) of i386", 0, -1, { 0, 0, 0 } }, /* has write's number */
 #endif
 };
@@ -73,5 +74,5 @@ main(int argc, char *argv[])
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == -1)
 		err(1, "filter");
-	return argc > 1 ? execv(argv[1], argv + 1) : wrong | try_all();
+	return argc > 1 ? execvp(argv[1], argv + 1) : wrong | try_all();
 }
