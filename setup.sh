@@ -3,7 +3,7 @@
 #
 # Install the echo server on this machine, or remove it. As root:
 #
-#   ./setup.sh                      install, try and start the server, with guest demo
+#   ./setup.sh                      install, start and try the server, with guest demo
 #   ./setup.sh run                  the same in a container, and become the server
 #   ./setup.sh add-user NAME...     make guests; prints name:password for each
 #   ./setup.sh add-user -           the same from lines of name:password on stdin;
@@ -15,864 +15,776 @@
 #
 #   In the environment: PORT=n, HOST_KEY=file, PASSWORD=word (demo's)
 #
-# What is ours lies in /var/lib/echo-shell, in trees. A tree is a server: the program,
-# sshd's configuration, the host key, and the /etc that this sshd sees. A run makes the
-# tree "new", and logs in to an sshd on it that nobody else can reach. Only then does it
-# rename "now" to "old" and "new" to "now", and start the server on it. When that is up,
-# "old" goes away. Nothing else is remembered. A run that is cut off leaves one of these,
-# and the next one completes it:
-#
-#   new, perhaps now   nothing was switched: new is made again
-#   old, perhaps new   in the middle of the switch: old becomes now again
-#   old and now        now was not seen to work: it is replaced, and old kept till then
-#
-# At a first install, old is an empty folder. uninstall removes all of them.
+# The product is in /usr/local; each run writes it anew, by make install-server. What belongs
+# to this machine is in /etc/echo-shell: host keys, machine.conf, and in etc what the server
+# sees as its /etc, with the guests. A file there is replaced by one rename. The same command
+# completes a run that was cut off; nothing else is remembered.
 
-# shellcheck disable=SC3013 # -ef is in POSIX since 2024, and in dash, bash and busybox
-# ssh asks this script for the password of the trial login.
-case ${1-} in "_trial@"*) printf '%s\n' "$ECHO_SHELL_PASSWORD" && exit ;; esac
-
-set -euf
-# What is opened next would take the place of a closed one.
-(: 3<&0) 2>/dev/null || exec </dev/null
-(: 3>&2) || exec 2>/dev/null
+# shellcheck disable=SC3013,SC3043 # -ef, local: dash, bash and busybox have them
+# shellcheck disable=SC2086,SC2046 # what is not quoted is a list of names, pids or words
+set -eu
 umask 022
-LC_ALL=C
+export LC_ALL=C
+# Open closed descriptors, or the next file would get their numbers. Without standard output
+# printing a password has to fail.
+[ -e /proc/self/fd/0 ] || exec </dev/null
+[ -e /proc/self/fd/1 ] || exec >/dev/full
+[ -e /proc/self/fd/2 ] || exec 2>/dev/null
 # Root by plain su has no sbin. An empty part would be the current folder.
-PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export LC_ALL PATH
+export PATH="${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 here=$(readlink -f "$0")
 here=${here%/*}
 me="${SUDO_USER:+sudo }$0"
-files=$here/sshd_config.d/port-2022
-base=/var/lib/echo-shell
-new=$base/new
-program=$base/now/echo-shell # every guest's shell
-account=_echo-shell          # reserves the uid of all guests
-admin=/etc/echo-shell        # the administrator's; never written
-service=echo-shell.service
-unit=/etc/systemd/system/$service
-pidfile=/run/echo-shell.pid # this and the log only without systemd
+program=/usr/local/bin/echo-shell
+lib=/usr/local/lib/echo-shell
+unit=/etc/systemd/system/echo-shell.service
+state=/etc/echo-shell
+settings=$state/sshd_config.d         # the administrator's: never written
+sshd=/usr/sbin/sshd
+account=_echo-shell                   # reserves the uid of all guests
+account_is="uid of echo-shell guests" # the comment by which this script knows its account
+guest_is="echo-shell guest"           # and its guests
+work=/run/echo-shell                  # the lock, the pid file, this run's scratch files
+pidfile=$work/sshd.pid                # this and the log only without systemd
 logfile=/var/log/echo-shell.log
-no_start=/etc/ssh/sshd_not_to_be_run # Debian's own switch for its ssh service
+no_start=/etc/ssh/sshd_not_to_be_run  # Debian's own switch for its ssh service
 mark="setup.sh of echo-shell removes this when apt-get has ended"
 
-work=/run/echo-shell # this run's scratch files
-locked=              # set once they are
-failure=             # the line to end with
-undo=                # the function that goes back, once something was changed
-outcome=             # what it came to
-switched=            # set once the trees were renamed
+first=          # set if nothing was installed: a run that fails then removes all that it made
+product_is_new= # set if this run has installed the product
 
-# --- how a run ends ---------------------------------------------------------
+# --- how a run begins and ends ----------------------------------------------
+
+print() { printf '%s\n' "$@" 2>/dev/null || die "cannot write to standard output"; }
+
+log() { print "echo-shell: $*"; }
 
 # Copy text of which others may have written parts: "?" for control characters.
 printable() { tr -d '\r' | tr -c '\n\40-\176' '?'; }
 
-say() { printf '%s\n' "$*" 2>/dev/null || die "cannot write to standard output"; }
-
-step() { say "echo-shell: $*"; }
-
 die() {
-	failure=$*
+	printf '%s\n' "setup.sh: $*" | printable >&2
 	exit 1
 }
 
-last_line() { tail -n 1 "$work/output"; }
-
-# Print what a program said, which seldom gives its reason in the last line, and die.
-die_after() {
-	tail -n 40 "$work/output" | printable >&2
-	die "$@"
-}
-
-# Run a command quietly. If it fails, die with what it was for.
-try() {
-	what=$1
-	shift
-	"$@" >"$work/output" 2>&1 || die "cannot $what: $(last_line)"
-}
-
-# Go back if the run failed, and clean up. This is the EXIT trap.
+# End the run with a status, without what it has begun. This is the EXIT trap.
 finish() {
 	trap - EXIT
 	trap '' HUP INT QUIT PIPE TERM # a second Ctrl-C must not stop this
 	set +e
 	if [ "$1" != 0 ]; then
-		[ -z "$locked" ] || (keep_sshd_off) >/dev/null 2>&1
-		[ -z "$undo" ] || "$undo" >/dev/null 2>&1 </dev/null
-		printf '%s\n' "setup.sh: ${failure:-stopped with status $1}${outcome:+; $outcome}" | printable >&2
+		(keep_sshd_off)
+		! is_guest _trial || (remove_guests _trial)
+		if [ -n "$first" ]; then
+			(remove_all) >/dev/null 2>&1
+			printf '%s\n' "echo-shell: nothing is installed" >&2
+		fi
 	fi
-	[ -z "$locked" ] || rm -rf "$work"
+	rm -f "$work"/scratch.*
 	exit "$1"
 }
 
-# Wait until no other setup.sh runs. Only root may open the file, or a user could hold
-# the lock.
-take_turn() {
-	[ -w /run ] || die "cannot write to /run: in a container, mount a tmpfs there"
-	(umask 077 && : >>/run/echo-shell.lock)
-	exec 9</run/echo-shell.lock
-	flock -n 9 || { step "another setup.sh is at work: waiting for it" && flock 9; }
-	locked=yes
-	rm -rf "$work"
-	(umask 077 && mkdir "$work") || die "cannot make $work"
+# Wait until no other setup.sh runs. Only root may open the lock, or a user could hold it.
+# Where all may write to /run, as in some containers, the folder may be somebody else's.
+# Children that may outlive this run close the lock (9>&-).
+acquire_lock() {
+	local folder
+	for folder in /etc /run; do
+		[ -w "$folder" ] || die "$folder is read-only: make it writable (in a container, by a tmpfs or a volume)"
+	done
+	[ -d "$work" ] || mkdir -m 700 "$work" || die "cannot make $work"
+	[ "$(stat -c %u:%F "$work")" = 0:directory ] || die "$work is not a folder of root's: remove it"
+	exec 9>>"$work/lock"
+	flock -n 9 || { log "another setup.sh is at work: waiting for it" && flock 9; }
+	trap 'finish $?' EXIT
+	trap 'die interrupted' HUP INT QUIT TERM
+	trap 'die "cannot write to standard output"' PIPE
 }
 
-# --- what this machine has --------------------------------------------------
-
-have() { command -v "$1" >/dev/null; }
-
-# Run a command every tenth of a second until it succeeds. Fail after 10 seconds.
+# Run a command every tenth of a second until it succeeds. Fail after some 10 seconds.
 wait_for() {
-	tries=100
+	local tries=100
 	until "$@"; do
 		[ $((tries -= 1)) != 0 ] || return
 		sleep 0.1
 	done
 }
 
-# Set $place to where guests live: in an /etc of the server's own, which systemd mounts,
-# or a mount namespace without it; or, in a container that refuses mounts, in its /etc.
-# That is still so for who comes in with more rights.
-find_place() {
-	etc=$base/now/etc
-	seen=$base/now # where an sshd on the new tree sees it
+# Set $isolation to what gives the server an /etc of its own, $etc to where guests are, $start
+# to what starts sshd without systemd, and $ask to what has sshd read its settings. A
+# container that refuses mounts has its guests in its own /etc, also for a more privileged
+# command, as podman exec --privileged.
+find_isolation() {
+	etc=$state/etc
+	isolation=namespace
+	start="unshare -m --propagation slave sh $lib/start namespace"
 	if [ -d /run/systemd/system ]; then
-		place=systemd
-	elif ! grep -q ":$program\$" /etc/passwd && unshare -m --propagation slave true 2>/dev/null; then
-		place=namespace
-	else
-		place=container
+		isolation=systemd
+	elif grep -q ":$guest_is:" /etc/passwd || ! unshare -m --propagation slave true 2>/dev/null; then
+		isolation=container
 		etc=/etc
-		seen=$new
+		start="sh $lib/start container"
 	fi
+	ask="$start /dev/null"
+	[ "$isolation" != systemd ] || ask="$sshd -f $lib/sshd_config" # then, by reload, inside the unit
 }
 
-# Install packages. If openssh-server is among them, its own service is left disabled and
-# not running.
+# --- packages and the product -----------------------------------------------
+
+have() { command -v "$1" >/dev/null; }
+
+# Return whether program $1 answers a byte with a line, and mkshadow in folder $2 starts with
+# the preload there.
+runs_here() {
+	[ "$(printf x | timeout 5 "$1" 2>/dev/null)" = "echo: 'x'$(printf '\r')" ] &&
+		[ -z "$(cd "$2" && LD_PRELOAD=./raw-pty.so ./mkshadow 2>&1 </dev/null)" ]
+}
+
+run_make() {
+	MAKEFLAGS='' make -s -C "$here" DESTDIR= BINDIR="${program%/*}" LIBDIR="${lib%/*}" UNITDIR="${unit%/*}" "$@" 9>&-
+}
+
+# Return whether all is built, and runs here. (The subshell: a signal's message is to be seen.)
+was_built() { (run_make -q all >/dev/null 2>&1) && runs_here "$here/echo-shell" "$here/sshd_config.d/server"; }
+
+# Return whether there is a compiler, with the headers that the sources include.
+can_compile() {
+	sed -n '/^#include/p' "$here/echo-shell.c" "$here"/sshd_config.d/server/*.c |
+		${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1 9>&-
+}
+
+# Print the packages of programs, given as PROGRAM:PACKAGE, that are not here.
+missing() {
+	local pair
+	for pair in sshd:openssh-server ssh:openssh-client "$@"; do
+		have "${pair%:*}" || print "${pair#*:}"
+	done
+}
+
+# Install the packages that are missing, and the product. Without make, or without sources
+# beside this script, use the product that is installed.
+get_all() {
+	local packages source=''
+	[ -z "${CC-}" ] || have "${CC%% *}" || die "CC=$CC is not here"
+	packages=$(missing)
+	if { have make && [ -e "$here/Makefile" ]; } || ! runs_here "$program" "$lib"; then
+		[ -e "$here/Makefile" ] || die "nothing to install: no product in /usr/local runs here, and no source is beside $0"
+		source=new
+		if was_built; then
+			source=built
+		else
+			packages=$(missing make:make)
+			can_compile || packages="$packages gcc libc6-dev libcrypt-dev"
+		fi
+	fi
+	[ -z "$packages" ] || install_packages $packages
+	[ -n "$source" ] || return 0
+	if [ "$source" = new ]; then
+		run_make all || die "cannot build: see above"
+		was_built || { run_make clean all && was_built; } || die "what make builds in $here does not run here"
+	fi
+	product_is_new=yes
+	run_make install-server || die "cannot install the product: see above"
+}
+
+# Install packages. If openssh-server is among them, its own service stays disabled.
 install_packages() {
-	{ have apt-get && [ "$(id -u)" = 0 ]; } || die "missing here: $*; install them, or run this as root where apt-get is"
-	have sshd || [ -e "$no_start" ] || { mkdir -p /etc/ssh && echo "$mark" >"$no_start"; } || die "cannot write $no_start"
-	step "installing $*"
+	if ! have apt-get || [ "$(id -u)" != 0 ]; then
+		die "missing here: $*; install them, or run this as root where apt-get is"
+	fi
+	log "installing $*"
+	if [ ! -x "$sshd" ] && [ ! -e "$no_start" ]; then
+		mkdir -p /etc/ssh
+		print "$mark" >"$no_start"
+	fi
+	export DEBIAN_FRONTEND=noninteractive
 	# A new machine upgrades itself in its first minutes: wait for that.
-	tries=120
-	until apt update || ! grep -q 'ould not get lock' "$work/output" || [ $((tries -= 1)) = 0 ]; do
+	for _ in $(seq 120); do
+		apt-get -q update 2>&1 9>&- | tee "$work/scratch.apt"
+		grep -q 'ould not get lock' "$work/scratch.apt" || break
 		sleep 5
 	done
-	apt -y --no-install-recommends install "$@" || die_after "cannot install $*: apt-get says above why"
+	apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 --no-install-recommends install "$@" 9>&- ||
+		die "apt-get cannot install $*: see above"
 	keep_sshd_off
-}
-
-# Run apt-get, with a dot for each line that it prints.
-apt() {
-	rm -f "$work/failed"
-	: >"$work/output"
-	export DEBIAN_FRONTEND=noninteractive
-	{ apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 "$@" 2>&1 9>&- || : >"$work/failed"; } |
-		awk -v "file=$work/output" '{ print >file; printf "."; fflush() } END { print "" }'
-	[ ! -e "$work/failed" ]
 }
 
 # Disable the distribution's sshd if this run, or one that was cut off, installed it.
 keep_sshd_off() {
-	[ -e "$no_start" ] && grep -qxF "$mark" "$no_start" || return 0
-	if have sshd && have systemctl; then
-		try 'disable the ssh service' systemctl disable ssh.service ssh.socket
-	elif have sshd; then
-		try 'disable the ssh service' update-rc.d ssh disable
-	fi
-	try "remove $no_start" rm -f "$no_start"
-}
-
-# Return whether what is built runs here: the program answers a byte with a line, and the
-# loader takes the preload.
-works() {
-	[ "$(printf x | timeout 5 "$here/echo-shell" 2>/dev/null 9>&-)" = "echo: 'x'$(printf '\r')" ] &&
-		[ -e "$files/raw-pty.so" ] && [ -z "$(cd "$files" && LD_PRELOAD=./raw-pty.so env 2>&1 >/dev/null)" ]
-}
-
-is_built() { works && { ! have make || make -q -C "$here" all >/dev/null 2>&1; }; }
-
-# Return whether there is make, and a compiler with the headers of the C library.
-can_build() {
-	# shellcheck disable=SC2086 # CC may be words
-	have make && sed -n '/^#include/p' "$here/echo-shell.c" "$files/raw-pty.c" |
-		${CC:-cc} -fsyntax-only -x c - >/dev/null 2>&1 9>&-
-}
-
-compile() { MAKEFLAGS='' TMPDIR=$work make -s -C "$here" "$@" >"$work/output" 2>&1 9>&-; }
-
-# Get what the command needs, by packages and make.
-get_all() {
-	missing=
-	build=
-	have sshd || missing=openssh-server
-	have ssh || missing="$missing openssh-client"
-	if [ "$command" = test ]; then
-		have shellcheck || missing="$missing shellcheck"
-		have bats || missing="$missing bats"
-	fi
-	if [ "$command" = test ] || ! is_built; then
-		build=yes
-		[ -z "${CC-}" ] || have "${CC%% *}" || die "CC=$CC is not here: install it, or unset CC"
-		can_build || missing="$missing gcc libc6-dev make"
-	fi
-	# shellcheck disable=SC2086 # words
-	[ -z "$missing" ] || install_packages ${missing# }
-	if [ -n "$build" ] && [ "$command" != test ]; then
-		compile all || die_after "cannot build: see above"
-		works || { compile clean all && works; } || die "what make has built in $here does not run here"
-	fi
+	grep -qsxF "$mark" "$no_start" || return 0
+	[ ! -x "$sshd" ] || systemctl -q disable ssh.service ssh.socket 2>/dev/null || update-rc.d ssh disable
+	rm "$no_start"
 }
 
 # --- guests -----------------------------------------------------------------
 
-guests() { awk -F : -v "base=$base/" 'index($7, base) == 1 { print $1 }' "$etc/passwd" 2>/dev/null || :; }
+guests() { sed -n "s/:.*:$guest_is:.*//p" "$etc/passwd" 2>/dev/null || :; }
 
 is_guest() { guests | grep -qxF -e "$1"; }
 
 # Print 20 of 31 letters and digits, none that looks like another: 99 bits.
-random_password() {
-	dd if=/dev/urandom bs=1024 count=1 2>/dev/null | tr -dc 'abcdefghjkmnpqrstuvwxyz23456789' | cut -c 1-20
+random_password() { tr -dc abcdefghjkmnpqrstuvwxyz23456789 </dev/urandom 2>/dev/null | head -c 20; }
+
+# Die unless lines are name:password, for guests who are or can be made.
+check_guests() {
+	local why accounts="$etc/passwd"
+	[ -e "$accounts" ] || accounts=/dev/null
+	why=$(print "$1" | awk -F : -v "guest_is=$guest_is" '
+		!given { if ($5 != guest_is) account[$1]; next }
+		{ name = "\047" $1 "\047"; password = substr($0, length($1) + 2) }
+		NF < 2 { print "line " FNR " is not name:password"; exit }
+		$1 !~ /^[A-Za-z_][A-Za-z0-9._-]*$/ || length($1) > 32 || $1 == "_trial" {
+			print name " is no name for a guest: take up to 32 letters, digits and . _ -"; exit
+		}
+		$1 in account { print name " is no name for a guest: an account has it"; exit }
+		seen[$1]++ { print name " is there twice"; exit }
+		length(password) < 1 || length(password) > 256 || password ~ /[\001-\037\177]/ {
+			print "the password of " name " is not 1 to 256 characters, or has a control character"; exit
+		}' "$accounts" given=1 -)
+	[ -z "$why" ] || die "$why"
 }
 
-# Hash passwords, given as name:password, into $work/hash/etc/shadow. chpasswd does it in
-# a tree that has nothing else, without PAM and its rules. printf is a builtin: nothing
-# shows in the process list.
-hash_passwords() {
-	mkdir -p "$work/hash/etc"
-	: >"$work/hash/etc/group"
-	for entry; do
-		echo "${entry%%:*}:x:1:1::/:"
-	done >"$work/hash/etc/passwd"
-	sed 's/:.*/:!:::::::/' "$work/hash/etc/passwd" >"$work/hash/etc/shadow"
-	printf '%s\n' "$@" | chpasswd -R "$work/hash" -c SHA512 >"$work/output" 2>&1 ||
-		die "cannot set the password of ${1%%:*}: $(last_line)$(lacks)"
-}
-
-# Put guests, given in a file as lines of shadow, into the guests' /etc, in the place of those
-# who are there; or, with a second argument, take them out. sshd sees the old files or the
-# new ones. The home is /: sshd tells the session of one that does not exist.
-put_guests() {
-	for file in shadow passwd; do
-		{
-			cp -p "$etc/$file" "$etc/$file.new" && awk -F : -v "file=$file" -v "out=${2-}" \
-				-v "rest=:x:$uid:$gid::/:$program" -v "trial=:x:$uid:$gid::/:$seen/echo-shell" '
-				FILENAME == ARGV[1] { line[$1] = $0; name[FNR] = $1; next }
-				!($1 in line)
-				END {
-					for (i = 1; !out && i in name; i++)
-						print file == "shadow" ? line[name[i]] : name[i] (name[i] == "_trial" ? trial : rest)
-				}' "$1" "$etc/$file" >"$etc/$file.new" && mv "$etc/$file.new" "$etc/$file"
-		} 2>"$work/output" || { rm -f "$etc/$file.new"; die "cannot write $etc/$file: $(last_line)"; }
-	done
-}
-
-remove_guests() {
-	printf '%s:\n' "$@" >"$work/gone"
-	put_guests "$work/gone" out
-}
-
-# Print the pids of all processes that see one of our trees as /etc; in a container, of all.
-our_processes() (
-	set +f
-	for process in /proc/[0-9]*; do
-		for tree in now old new; do
-			if [ "$place" = container ] || [ "$process/root/etc" -ef "$base/$tree/etc" ]; then
-				echo "${process#/proc/}"
-				break
-			fi
-		done
-	done
-)
-
-# Print the pids of those of them that have the guests' uid and are not dead; after that of
-# an sshd, whose session it is. Root's sshd above it has the same title, but may be the
-# system's, with an account of that name.
-of_guests() {
-	# They can be more than cat can have arguments.
-	our_processes | sed 's|.*|/proc/&/status|' | xargs cat 2>/dev/null | awk -v "uid=$uid" '
-		/^State:/ { dead = $2 == "Z" }
-		/^Pid:/ { pid = $2 }
-		/^Uid:/ && $2 == uid && !dead {
-			title = ""
-			getline title <("/proc/" pid "/cmdline")
-			close("/proc/" pid "/cmdline")
-			if (!sub(/^sshd(-session)?: /, "", title)) title = ""
-			sub(/[^A-Za-z0-9._-].*/, "", title)
-			print pid, title
-		}'
-}
-
-sessions_of() { of_guests | awk -v "name=$1" '$2 == name'; }
-
-# Kill the processes whose pids begin the lines of a command. Succeed if there was none.
-killed() {
-	# shellcheck disable=SC2046 # words
-	set -- $("$@" | sed 's/ .*//')
-	[ $# = 0 ] || { kill -KILL "$@" 2>/dev/null; false; }
-}
-
-# --- the new tree -----------------------------------------------------------
-
-# Reserve a uid that no account of the machine has, for all guests, and a gid.
-reserve_uid() {
-	getent group "$account" >/dev/null || try "make the group $account" groupadd -r "$account"
-	getent passwd "$account" >/dev/null || try "make the account $account" useradd -r -g "$account" \
-		-M -d /nonexistent -s /usr/sbin/nologin -c 'the uid of the guests of echo-shell' "$account"
-	uid=$(number passwd)
-	gid=$(number group)
-}
-
-number() { getent "$1" "$account" | cut -d : -f 3; }
-
-# Make the new tree: the server as it is to be, with the guests who are there, and _trial,
-# whose password only this run knows.
-make_tree() {
-	port=${PORT:-$(sed -n 's/^Port //p' "$base/now/sshd_config" 2>/dev/null || :)}
-	{
-		rm -rf "$new" && mkdir -p "$new/etc" && chmod 711 "${new%/*}" "$new" &&
-			install -m 755 "$here/echo-shell" "$files/raw-pty.so" "$files/start" "$files/banner" "$new" &&
-			sed "s|^Port 2022\$|Port ${port:-2022}|" "$files/sshd_config" >"$new/sshd_config" &&
-			sed "s|/usr/sbin/sshd|$sshd|" "$files/$service" >"$new/$service" &&
-			: >"$new/utmp"
-	} 2>"$work/output" || die "cannot make $new: $(last_line)"
-	make_key
-	trial=$(random_password)
-	hash_passwords "_trial:$trial"
-	old=$etc
-	demo=${PASSWORD+yes}
-	[ -d "$base/now" ] || demo=yes
-	[ "$place" = container ] || make_etc
-	# Guests get the account's uid of today; in their order, as two trees are compared.
-	awk -F : -v "shell=$program" 'FILENAME == ARGV[1] { if ($7 == shell) guest[$1]; next }
-		$1 in guest' "$old/passwd" "$old/shadow" >"$work/guests" 2>/dev/null || demo=yes
-	[ -z "$demo" ] || grep -q '^demo:' "$work/guests" || { check_name demo && echo 'demo:!:::::::' >>"$work/guests"; }
-	cat "$work/hash/etc/shadow" >>"$work/guests"
-	put_guests "$work/guests"
-	[ ! -d "$admin" ] || try "copy $admin" cp -RLp "$admin" "$new/etc/echo-shell"
-}
-
-# Put the host key into the tree: HOST_KEY, or the one that is there, or a new one.
-make_key() {
-	key=${HOST_KEY:-$base/now/ssh_host_key}
-	if [ -z "${HOST_KEY-}" ] && [ ! -e "$key" ]; then
-		try 'make a host key' ssh-keygen -q -t ed25519 -N '' -C echo-shell -f "$work/key"
-		key=$work/key
+# Replace a file of root's by what is on stdin, whole or not at all, with a mode.
+replace() {
+	local new="$1.echo-shell"
+	if ! { (umask 077 && cat >"$new") && chmod "$2" "$new" && sync "$new" && mv -f "$new" "$1"; }; then
+		die "cannot write $1"
 	fi
-	[ -f "$key" ] || die "HOST_KEY=$key: there is no such file"
-	# On its way here a secret may have got quotes, or CRs, blanks, "\n" or nothing for its
-	# line ends.
-	(umask 077 && sed 's/\\[nr]/ /g; s/ PRIVATE KEY-----/_PRIVATE_KEY----- /g
-		s/.*-BEGIN[ _]/-----BEGIN_/; s/-----END[ _]/ -----END_/' "$key" |
-		tr -s ' \t\r"' '\n' | tr _ ' ' | awk '/^-----BEGIN/, /^-----END/' >"$new/ssh_host_key")
-	ssh-keygen -y -P '' -f "$new/ssh_host_key" >"$work/key.pub" 2>&1 ||
-		die "HOST_KEY=$key is not a private key without a passphrase"
 }
 
-# Make the /etc that the server sees, with root and sshd's own user, and no guest yet.
+# Replace the lines of some names in $etc/passwd or shadow by those on stdin. Die, with the
+# old file in place, if another line would be lost.
+replace_lines() {
+	local file="$etc/$1" new="$etc/$1.echo-shell" lines
+	shift
+	lines=$(cp -p "$file" "$new" && awk -F : -v "names= $* " -v "new=$new" '
+		given || !index(names, " " $1 " ") { print >new; n++; root += $1 == "root" }
+		END { if (root == 1) print n }' "$file" given=1 -) || die "cannot write $new"
+	if [ "$(wc -l <"$new")" != "$lines" ] || ! sync "$new" || ! mv -f "$new" "$file"; then
+		die "cannot write $file"
+	fi
+}
+
+# Print the lines of guests in passwd. Home is /: sshd complains to the user about a missing
+# one.
+guest_lines() {
+	local name
+	for name; do
+		print "$name:x:$ids:$guest_is:/:$program"
+	done
+}
+
+# Set the passwords of guests, given as lines of name:password, and make those who are new.
+# print is the shell's own: nothing shows in the process list.
+set_passwords() {
+	local lines names
+	lines=$(print "$1" | "$lib/mkshadow") || die "cannot hash the passwords"
+	names=$(print "$lines" | cut -d : -f 1)
+	guest_lines $names | replace_lines passwd $names
+	print "$lines" | replace_lines shadow $names
+}
+
+# Remove guests. Shadow comes first: a line left there would never be found again.
+remove_guests() {
+	replace_lines shadow "$@" </dev/null
+	replace_lines passwd "$@" </dev/null
+}
+
+# --- the state --------------------------------------------------------------
+
+# Make the account that reserves a uid and a gid for guests. Die if another has its name.
+make_account() {
+	if find_ids; then return; fi
+	if ! getent group "$account" >/dev/null; then
+		groupadd -r "$account" || die "cannot make the group $account: see above"
+	elif ! is_empty_group; then
+		die "the group $account has members, so this script did not make it: rename it, or remove it"
+	fi
+	getent passwd "$account" >/dev/null || useradd -r -g "$account" -M -d /nonexistent \
+		-s /usr/sbin/nologin -c "$account_is" "$account" || die "cannot make the account $account: see above"
+	find_ids || die "the account $account is not one that this script made: rename it, or remove it"
+}
+
+is_empty_group() { getent group "$account" | grep -q ':$'; }
+
+# Set $ids to uid:gid of our account. Fail if there is none: it is locked and marked.
+find_ids() {
+	ids=$(getent passwd "$account" | sed -n "s|^[^:]*:[^:]*:\(.*\):$account_is:/nonexistent:/usr/sbin/nologin\$|\1|p")
+	[ -n "$ids" ] && getent group "$account" | grep -q ":${ids#*:}:" && getent shadow "$account" | grep -q '^[^:]*:!'
+}
+
+# Set $keys to the host keys: HOST_KEY, those in machine.conf, or ours, which are made. A
+# given key gets a name by its contents, so that only machine.conf decides what is in force.
+make_keys() {
+	local key type given
+	mkdir -p "$state"
+	keys=$(print "$old" | sed -n 's/^HostKey //p')
+	if [ -n "${HOST_KEY-}" ]; then
+		# A secret store may have added CRs, or dropped the last newline.
+		given=$(awk '{ sub(/\r$/, ""); print }' <"$HOST_KEY")
+		keys="$state/ssh_host_$(print "$given" | cksum | tr ' ' -)_key"
+		print "$given" | replace "$keys" 600
+		ssh-keygen -y -P '' -f "$keys" >"$work/scratch.pub" || {
+			rm -f "$keys"
+			die "HOST_KEY=$HOST_KEY is not a private key without a passphrase"
+		}
+	fi
+	keys=${keys:-$state/ssh_host_ed25519_key $state/ssh_host_ecdsa_key $state/ssh_host_rsa_key}
+	for key in $keys; do
+		[ -e "$key" ] || {
+			type=${key%_key}
+			rm -f "$key.new"
+			ssh-keygen -q -t "${type##*_}" -N '' -C echo-shell -f "$key.new" || die "$key is gone: give HOST_KEY=file"
+			replace "$key" 600 <"$key.new"
+			rm "$key.new" "$key.new.pub"
+		}
+	done
+	chown 0:0 $keys
+	chmod 600 $keys
+	for key in $keys; do
+		ssh-keygen -y -P '' -f "$key" >"$key.pub" ||
+			die "$key is no private key: remove it, for a new one, or give HOST_KEY=file"
+	done
+}
+
+# Make what the server sees as its /etc, or mend it, and give guests the uid that the
+# account has today. Arguments are guests to make.
 make_etc() {
-	etc=$new/etc
-	{
-		getent passwd root sshd | awk -F : '{ print $1 ":x:" $3 ":" $4 "::/:/usr/sbin/nologin" }' >"$etc/passwd" &&
-			{ getent group root tty | sed 's/[^:]*$//' && echo "$account:x:$gid:"; } >"$etc/group" &&
-			printf '%s: files\n' passwd group shadow hosts >"$etc/nsswitch.conf" &&
-			printf '%s localhost\n' 127.0.0.1 ::1 >"$etc/hosts" &&
-			(umask 077 && echo 'root:*:::::::' >"$etc/shadow") &&
-			{ [ ! -d /etc/selinux ] || mkdir "$etc/selinux"; }
-	} 2>"$work/output" || die "cannot make $etc: $(last_line)"
-}
-
-# Print the command line before a command that is to run where the server would, on the
-# new tree. systemd-run needs D-Bus, which a small machine may not have.
-sandbox() {
-	if [ "$place" = container ]; then
-		echo "env LD_PRELOAD=$new/raw-pty.so"
-	elif [ "$place" = systemd ] && [ -S /run/dbus/system_bus_socket ]; then
-		echo systemd-run -q --pipe --wait --collect
-		sed "/^\[Service\]/,/^\[Install\]/!d; /^[A-Z]/!d; /^Type/d; /^Exec/d; /^Restart/d
-			s|$base/now\([a-z/]*:\)|$new\1|g; s/.*/-p '&'/" "$new/$service"
+	local real="$state/etc"
+	mkdir -p "$settings" "$real/echo-shell" "$real/ssh"
+	touch "$real/passwd" "$real/utmp" "$real/ssh/moduli"
+	grep -qs '^root:' "$real/shadow" ||
+		{ cat "$real/shadow" 2>/dev/null || :; print 'root:*:::::::'; } | replace "$real/shadow" 600
+	print 'passwd: files' 'group: files' 'shadow: files' 'hosts: files' >"$real/nsswitch.conf"
+	print '127.0.0.1 localhost' '::1 localhost' >"$real/hosts"
+	{ getent group root tty | sed 's/[^:]*$//' && print "$account:x:${ids#*:}:"; } | replace "$real/group" 644
+	chown 0:0 "$lib" "$state" "$settings" "$real" "$real"/* "$real/ssh/moduli"
+	chmod 755 "$state" "$real" "$real/echo-shell" "$real/ssh"
+	chmod u+rwx,go-w "$settings" # sshd ignores a folder that it cannot read
+	chmod 644 "$real/passwd" "$real/utmp" "$real/nsswitch.conf" "$real/hosts" "$real/ssh/moduli"
+	chmod 600 "$real/shadow"
+	# SELinux: a file that was moved here keeps its label, and sshd does not see it.
+	! have restorecon || restorecon -R "$state"
+	set -- $(guests) "$@"
+	if [ "$isolation" = container ]; then
+		guest_lines "$@" | replace_lines passwd "$@"
 	else
-		echo "unshare -m --propagation slave sh $new/start $new"
-	fi | tr '\n' ' '
+		{
+			getent passwd root sshd | sed 's|:[^:]*:\([0-9]*:[0-9]*\):.*|:x:\1::/:/usr/sbin/nologin|'
+			guest_lines "$@"
+		} | replace_lines passwd root sshd "$@"
+	fi
 }
 
-# Have sshd show its configuration, with the administrator's files. Keep that in the tree.
-check_config() {
-	sandbox=$(sandbox)
-	sed "s|$base/now/|$seen/|g" "$new/sshd_config" >"$new/trial_config"
-	status=0
-	sh -c "$sandbox $sshd -T -f $seen/trial_config" >"$work/config" 2>"$work/output" || status=$?
-	[ "$status" != 226 ] || die "systemd may not mount here, which is to keep guests apart from the accounts of this" \
-		"machine: allow it (in LXC and Incus, security.nesting=true) or use another machine"
-	[ "$status" != 0 ] || printable <"$work/output" >&2 # a key that is not there, perhaps
-	[ "$status" = 0 ] || die_after "sshd refuses the configuration with $admin/*.conf: see above"
-	sed "s|$seen/|$base/now/|" "$work/config" | sort >"$new/config"
+# --- settings and addresses -------------------------------------------------
+
+# Have sshd read its configuration where the server sees it, with more options. Set
+# $addresses to those where it is to listen, and $host and $host_port to where this machine
+# reaches it, by loopback and IPv4 if it can. Die if sshd refuses the settings.
+read_settings() {
+	[ -d /run/sshd ] || mkdir -m 755 /run/sshd # sshd wants it
+	addresses=$($ask -T "$@") || die "sshd refuses the settings in $settings: see above"
+	addresses=$(print "$addresses" | sed -n 's/^[Ll]isten[Aa]ddress \([^ ]*\).*/\1/p' | sort)
+	set -- $(print "$addresses" | grep -e '^0\.0\.0\.0:' -e '^127\.' -e '^\[::\]:') $addresses
+	host_port=${1##*:}
+	host=${1%:*}
+	case $host in 0.0.0.0) host=127.0.0.1 ;; '[::]') host=::1 ;; \[*) host=${host#?} && host=${host%?} ;; esac
 }
 
-# Log in to an sshd on the new tree as _trial, without and with a terminal. Die unless both
-# get their echo. The administrator's files are left out: over a pipe, sshd does not know
-# from where a client comes.
-prove() {
-	sed "s|$base/now/|$seen/|g; /^Include /d" "$new/sshd_config" >"$new/trial_config"
-	echo "echo $(cat "$work/key.pub")" >"$work/known_hosts"
-	proxy="timeout 20 $(echo "$sandbox" | sed 's/%/%%/g') $sshd -i -e -f $seen/trial_config"
-	for tty in -T -tt; do
-		type_word | SHELL=/bin/sh ECHO_SHELL_PASSWORD=$trial SSH_ASKPASS=$here/setup.sh SSH_ASKPASS_REQUIRE=force \
-			ssh "$tty" -F none -o "ProxyCommand=$proxy" -o "UserKnownHostsFile=$work/known_hosts" \
-			-o StrictHostKeyChecking=yes -o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 \
-			-o LogLevel=ERROR _trial@echo >"$work/answer$tty" 2>"$work/output" 9>&- || :
-		answered || die_after "a login to the new server (ssh $tty) got no echo$(lacks)"
-	done
-	remove_guests _trial
-	rm "$new/trial_config"
+# Die if another process listens on one of $addresses. This sees conflicts in which one side
+# has all addresses of its kind; sshd itself reports others when it starts.
+refuse_taken_port() {
+	local sockets taken
+	# In this order: systemd may start the server in between.
+	sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
+	taken=$({ print "$addresses"; ls -l "/proc/$(listener)/fd" 2>/dev/null || :; print "$sockets"; } | awk '
+		NF == 1 {
+			port = $1
+			sub(/.*:/, "", port)
+			key = (/^\[/ ? 32 : 8) sprintf(":%04X", port)
+			wanted[key] = port
+			if (/^(0\.0\.0\.0|\[::\]):/) all[key]
+		}
+		/socket:\[/ { gsub(/.*\[|\].*/, ""); ours[$0] }
+		$4 == "0A" && !($10 in ours) {
+			split($2, at, ":")
+			key = length(at[1]) ":" at[2]
+			if (key in wanted && (key in all || at[1] ~ /^0+$/)) { print wanted[key]; exit }
+		}')
+	[ -z "$taken" ] || die "another process listens on port $taken; take another one: ${SUDO_USER:+sudo }PORT=n $0"
 }
 
-answered() { grep -qs "echo: 'setup'" "$work/answer$tty"; }
-
-# Print a word; with a terminal, wait for its answer and print the keys with which ssh leaves.
-type_word() {
-	exec 9>&- # or it keeps the turn if this run is killed
-	printf setup
-	[ "$tty" = -T ] || { wait_for answered || :; printf '\r~.'; }
+# Have a server that runs read its settings, with the rights that it has. Die if it refuses
+# them; it then goes on with the old ones. Without machine.conf it cannot answer.
+refuse_unreadable() {
+	[ "$isolation" = systemd ] || return 0
+	systemctl -q enable echo-shell # this loads the unit, too
+	[ -n "$old" ] || return 0
+	chmod 644 "$state/machine.conf"
+	if ! systemctl -q try-reload-or-restart echo-shell 2>/dev/null && systemctl -q is-active echo-shell; then
+		show_log /dev/null
+		die "in its sandbox, the server cannot read or use the settings in $settings: see above"
+	fi
 }
 
-# Print which of the capabilities that sshd needs are not here.
-lacks() {
-	has=$((0x$(sed -n 's/^CapEff:.//p' /proc/self/status)))
-	for capability in CHOWN:0 SETGID:6 SETUID:7 SYS_CHROOT:18 AUDIT_WRITE:29; do
-		[ $((has >> ${capability#*:} & 1)) = 1 ] ||
-			printf '%s' "; a capability is missing: start this container with --cap-add ${capability%:*}"
-	done
+# Put the port and the host keys in force, for the next start.
+switch_settings() {
+	local key
+	{
+		print "# setup.sh writes this. Your settings go to $settings/*.conf." "Port $port"
+		for key in $keys; do print "HostKey $key"; done
+	} | replace "$state/machine.conf" 644
 }
 
 # --- the server -------------------------------------------------------------
 
-# Print the pid of the server's sshd. Fail if it does not run.
-server_pid() {
-	if [ "$place" = systemd ]; then
-		systemctl show -p MainPID --value "$service" 2>/dev/null
+# Print the pid of the server's listener. Fail if it does not run.
+listener() {
+	local pid
+	if [ "$isolation" = systemd ]; then
+		pid=$(systemctl show -p MainPID --value echo-shell)
 	else
-		our_processes | sed 's|.*|/proc/&/cmdline|' |
-			xargs grep -ls "^sshd: .* $base/now/sshd_config \[listener" | sed 's/[^0-9]//g; q'
-	fi | grep '^[1-9]'
+		pid=$(cat "$pidfile" 2>/dev/null) || return
+	fi
+	grep -qsF "$lib/s" "/proc/$pid/cmdline" && print "$pid" # of start, then of sshd_config
 }
 
-# Compare the addresses in the configuration of a tree, as sshd has shown it, with what
-# listens. Print "listens" if a process has any address, "lacks" if it has not all (of IPv6
-# only where there is any), and "taken PORT" if another process is in the way.
-sockets() {
-	# shellcheck disable=SC2012 # not for the names, for what they point to
-	{ ls -l "/proc/${1:-none}/fd" || :; cat "$base/$2/config" /proc/net/if_inet6 /proc/net/tcp /proc/net/tcp6; } 2>/dev/null | awk '
-		/socket:\[/ { gsub(/.*\[|\].*/, ""); ours[$0] }
-		tolower($1) == "listenaddress" {
-			port = substr($2, match($2, /[0-9]*$/))
-			number[sprintf("%04X", port)] = port
-			if ($2 ~ /^(0\.0\.0\.0|\[::\]):/) all[sprintf("%04X", port)]
-			want[$2 ~ /^\[/]++
-		}
-		length($1) == 32 { six = 1 }
-		$4 == "0A" {
-			split($2, at, ":")
-			if ($10 in ours) have++
-			else if (at[2] in number && (at[2] in all || at[1] ~ /^0*$/)) taken[at[2]]
-		}
-		END {
-			if (have) print "listens"
-			if (have < want[0] + six * want[1]) print "lacks"
-			for (port in taken) print "taken", number[port]
-		}'
-}
-
-# Return whether a process is the sshd that is installed, runs on the tree in use, and has
-# all addresses. sshd starts with what it gets of them.
-is_well() {
-	[ "/proc/$1/exe" -ef "$sshd" ] || return
-	[ "$place" = container ] || [ "/proc/$1/root/etc" -ef "$base/now/etc" ] || return
-	! sockets "$1" now | grep -q lacks
-}
-
-# Become the server, by a command if one is given. The pid file is for administrators.
+# Become the server, by a command if one is given.
 serve() {
-	case $place in
-	namespace) set -- "$@" unshare -m --propagation slave sh "$base/now/start" "$base/now" ;;
-	container) set -- "$@" sh "$base/now/start" - ;;
-	esac
 	trap - EXIT HUP INT QUIT PIPE TERM
-	exec sh -c 'echo "$$" >"$0" && exec "$@"' "$pidfile" "$@" "$sshd" -D -e -f "$base/now/sshd_config" 9>&-
+	exec "$@" $start "$pidfile" -D 9>&-
 }
 
-# Start the server, and wait until it is up. Fail as soon as that cannot be any more.
-start_server() {
-	if [ "$place" = systemd ]; then
-		systemctl daemon-reload && systemctl restart "$service" || return
-		pid=$(systemctl show -p MainPID --value "$service")
+# Start the server, or start it anew: sessions go on. Fail if systemd cannot start it.
+restart_server() {
+	if [ "$isolation" = systemd ]; then
+		systemctl restart echo-shell 2>/dev/null
 	else
-		stop_server
+		wait_for kill_all listener
+		(umask 077 && : >>"$logfile")
 		serve setsid </dev/null >>"$logfile" 2>&1 &
-		pid=$!
 	fi
-	wait_for listens_or_ended
-	is_well "$pid" || { sleep 0.2 && is_well "$pid"; } || return # between two addresses, perhaps
-	answers
 }
 
-listens_or_ended() { [ ! -e "/proc/$pid" ] || sockets "$pid" now | grep -q listens; }
-
-# Return whether the server answers. It is asked once: from OpenSSH 9.8 on, who comes and
-# does not log in has to wait after a while.
-answers() {
-	find_address
-	ssh-keyscan -T 10 -t ed25519 -p "$port" "$host" 2>&1 | grep -q 'SSH-2.0-'
-}
-
-# Print the addresses at which the server is to listen, those of IPv4 first.
-addresses() { sed -n 's/^[Ll]isten[Aa]ddress \([^ ]*\).*/\1/p' "$base/now/config" | paste -s -d ' ' -; }
-
-# Set $port and $host to where this machine reaches it.
-find_address() {
-	host=$(addresses)
-	host=${host%% *}
-	port=${host##*:}
-	host=${host%:*}
-	case $host in 0.0.0.0) host=127.0.0.1 ;; '[::]') host=::1 ;; \[*) host=${host#?} && host=${host%?} ;; esac
-}
-
-# End the server and its sessions.
-stop_server() {
-	[ "$place" != systemd ] || systemctl -q stop "$service" 2>/dev/null || :
-	if [ "$place" = container ]; then
-		wait_for killed server_pid && wait_for killed of_guests
+# Print what the server has logged since this run began.
+server_log() {
+	if [ "$isolation" = systemd ]; then
+		journalctl -q --no-pager -o cat -u echo-shell --since "@$began"
 	else
-		wait_for killed our_processes
-	fi || die "cannot end all sessions"
-	rm -f "$pidfile"
+		tail -c "+$((log_size + 1))" "$logfile"
+	fi 2>/dev/null
 }
 
-# --- from the old server to the new one -------------------------------------
+# Show the last lines of that, and files.
+show_log() {
+	{ server_log | grep -v -e 'left-over process' -e '^This usually indicates' | tail -n 15 && cat "$@"; } | printable >&2
+}
 
-# Return whether two trees differ, but for utmp, which is sshd's.
-differ() { diff -rq "$1" "$2" 2>&1 | grep -qv /utmp; }
+# Return whether the server could not have one of its addresses, and print sshd's words.
+lost_address() { server_log | grep -e '^Bind to port .* failed: Address already' -e '^Bind to port .* failed: Permission'; }
 
-# Rename the trees. From here on, a run that fails goes back.
-switch_trees() {
-	try 'write to the disk' sync
-	switched=yes
-	if [ -d "$base/old" ]; then
-		stop_server # what runs on a tree is known by that tree
-		try "rename $base/now" mv "$base/now" "$new/gone" # half of it must never be now
-	elif [ -d "$base/now" ]; then
-		try "rename $base/now" mv "$base/now" "$base/old"
+# Print the pid and the guest of each session, and the pid and "-" of each program: processes
+# with the guests' uid, but not in a container of this machine. To look at their /etc would
+# take CAP_SYS_PTRACE, which few containers have.
+sessions() {
+	cat /proc/[0-9]*/status 2>/dev/null | awk -v "uid=${ids%:*}" '
+		$1 == "Uid:" { guest = $2 == uid }
+		$1 == "NSpid:" && NF == 2 && guest { print "/proc/" $2 "/cmdline" }' |
+		xargs grep -as -e '^sshd[a-z-]*: ' -e '^echo-shell' /dev/null | tr '\0' '\n' |
+		sed -n -e 's|^/proc/\([0-9]*\)/cmdline:sshd[^ ]* \([A-Za-z0-9._-]\{1,\}\).*|\1 \2|p' \
+			-e 's|^/proc/\([0-9]*\)/cmdline:echo-shell.*|\1 -|p'
+}
+
+# Print the pids of a guest's sessions, or of all sessions and programs.
+sessions_of() { sessions | awk -v "name=${1-}" 'name == "" || $2 == name { print $1 }'; }
+
+# Run a command that prints pids and kill -9 those. Succeed only if it printed none.
+kill_all() {
+	local pids
+	pids=$("$@") || :
+	[ -z "$pids" ] || { kill -KILL $pids 2>/dev/null; false; }
+}
+
+# Call the server with ssh, which accepts no other host key than ours. Use an address of its
+# own: sshd's limits count by address, and any local user can exhaust those of 127.0.0.1.
+call() {
+	local from="-b127.$(($$ / 62500 + 1)).$(($$ / 250 % 250 + 1)).$(($$ % 250 + 1))"
+	case $host in *:*) from=-6 ;; esac
+	sed 's/^/echo-shell /' "$state"/ssh_host_*.pub >"$work/scratch.known_hosts"
+	SHELL=/bin/sh SSH_ASKPASS=$lib/askpass SSH_ASKPASS_REQUIRE=force ECHO_SHELL_PASSWORD=${trial-} \
+		timeout 60 ssh -F none "$from" -p "$host_port" -o HostKeyAlias=echo-shell \
+		-o "UserKnownHostsFile=$work/scratch.known_hosts" -o StrictHostKeyChecking=yes \
+		-o PreferredAuthentications=password -o NumberOfPasswordPrompts=1 -o ConnectTimeout=30 \
+		-o LogLevel=ERROR "$@" "_trial@$host" 2>"$work/scratch.ssh" 9>&-
+}
+
+# Return whether the server answers, with our key.
+server_responds() {
+	call -o BatchMode=yes </dev/null || grep -q 'Permission denied' "$work/scratch.ssh"
+}
+
+# Log in as _trial by ssh -T or -tt, with more options. Return whether there was an echo.
+login() {
+	local answer keys="$work/scratch.keys"
+	if [ "$1" = -T ]; then
+		answer=$(printf setup | call "$@")
 	else
-		try "make $base/old" mkdir "$base/old"
+		# With a terminal only the keys Enter ~ . end it, once the answer is there.
+		rm -f "$keys"
+		mkfifo "$keys"
+		answer=$(exec 3<>"$keys" && printf setup >&3 && call "$@" <&3 | { read -r line && printf '\r~.' >&3; print "$line"; })
 	fi
-	try "rename $new" mv "$new" "$base/now"
-	rm -rf "$base/now/gone"
-	try "install $unit" put_unit
+	[ "$answer" = "echo: 'setup'$(printf '\r')" ]
 }
 
-# Have systemd start the tree in use, also at boot. The unit is a copy: /var may be mounted
-# after systemd has looked for units.
-put_unit() {
-	[ "$place" = systemd ] || return 0
-	cp "$base/now/$service" "$unit.new" && mv "$unit.new" "$unit" && systemctl daemon-reload && systemctl -q enable "$service"
-}
-
-is_enabled() {
-	[ "$place" != systemd ] || { ! differ "$base/now/$service" "$unit" && systemctl -q is-enabled "$service"; }
-}
-
-# Go back to what was here before. No step may end this: each can fail.
-go_back() {
-	outcome=${outcome:-nothing was changed}
-	[ "$place" != container ] || (remove_guests _trial)
-	rm -rf "$new"
-	if [ -n "$switched" ]; then
-		outcome="the old server is back, without its sessions"
-		(stop_server)
-		mv "$base/now" "$new"
-		rmdir "$base/old" || mv "$base/old" "$base/now"
-		rm -rf "$new"
-		put_unit
-		[ -z "$ran" ] || (start_server) || outcome="the old server does not come up again: $me status"
-	fi
-	[ -d "$base/now" ] || [ -d "$base/old" ] || {
-		outcome="nothing is installed"
-		(remove_all) || outcome="$me uninstall removes the rest"
-	}
-}
-
-# Take away all that is ours.
-remove_all() {
-	stop_server
-	if [ "$place" = systemd ]; then
-		[ ! -e "$unit" ] || try "disable $service" systemctl disable "$service"
-		try "remove $unit" rm -f "$unit" "$unit.new"
-		try "reload systemd" systemctl daemon-reload
-		systemctl -q reset-failed "$service" 2>/dev/null || :
-	fi
-	etc=/etc # a container's, whose guests are its own
-	# shellcheck disable=SC2046 # words
-	[ -z "$(guests)" ] || remove_guests $(guests)
-	for tree in new now old; do
-		try "remove $base/$tree" rm -rf "$base/$tree"
+# Log in as a guest _trial, whose password only this run knows, without and with a terminal,
+# with more options for ssh. Wait for a server that does not listen yet. If there is no
+# echo, fail, and print what sshd and ssh say.
+try_login() {
+	local trial end tty failed=''
+	trial=$(random_password)
+	set_passwords "_trial:$trial"
+	end=$(($(date +%s) + 10))
+	for tty in -T -tt; do
+		until login $tty "$@"; do
+			if ! grep -q 'Connection refused' "$work/scratch.ssh" || lost_address >/dev/null || [ "$(date +%s)" -gt "$end" ]; then
+				failed=$tty
+				break 2
+			fi
+			sleep 0.1
+		done
 	done
-	rmdir "$base" 2>/dev/null || [ ! -e "$base" ] || step "kept $base: it holds files that setup.sh did not write"
-	! getent passwd "$account" >/dev/null || try "remove the account $account" userdel "$account"
-	! getent group "$account" >/dev/null || try "remove the group $account" groupdel "$account"
-	try "remove $logfile" rm -f "$logfile"
+	remove_guests _trial
+	[ -n "$failed" ] || return 0
+	show_log "$work/scratch.ssh"
+	print "a login (ssh $failed) got no echo" >&2
+	return 1
 }
 
 # --- the commands -----------------------------------------------------------
 
-# Refuse what can be refused now, and get what is missing.
-prepare() {
-	case ${PORT:-1} in 0* | *[!0-9]*) false ;; *) [ "${PORT:-1}" -le 65535 ] 2>/dev/null ;; esac ||
-		die "PORT=$PORT is not a port"
-	[ -x "$here/setup.sh" ] || die "ssh could not ask $here/setup.sh for a password: chmod +x it"
-	[ -z "${PASSWORD+set}" ] || check_password demo "$PASSWORD"
-	[ "$command" != run ] || [ "$place" != systemd ] || die "systemd runs here: $me makes a service of the server"
-	keep_sshd_off
-	get_all
-	sshd=$(readlink -f "$(command -v sshd)") # /sbin may be /usr/sbin
-	[ -d "$base/now" ] || [ ! -d "$base/old" ] || rmdir "$base/old" 2>/dev/null ||
-		try "rename $base/old" mv "$base/old" "$base/now"
-	ran=$(server_pid) || ran=
-	[ "$command" != run ] || [ -z "$ran" ] || die "the server runs already, with pid $ran"
-	[ "$place" != container ] || check_container
-}
-
-# In a container that refuses mounts, guests are accounts of the container: another sshd
-# would let them in.
-check_container() {
-	step "no mounts here: the guests are accounts of this container"
-	mkdir -p /run/sshd # sshd wants its empty folder
-	for pid in $(our_processes); do
-		case $(cat "/proc/$pid/comm" 2>/dev/null):$pid in "sshd:$ran") continue ;; sshd:*) ;; *) continue ;; esac
-		! sockets "$pid" new | grep -q listens ||
-			die "an sshd listens in this container, with pid $pid, and would let guests in: end it first"
-	done
+# Refuse what can be refused before anything is touched.
+check_words() {
+	case ${PORT:-1} in 0* | *[!0-9]* | ??????*) false ;; *) [ "${PORT:-1}" -le 65535 ] ;; esac || die "PORT=$PORT is not a port"
+	[ -z "${HOST_KEY-}" ] || { [ -r "$HOST_KEY" ] && [ ! -d "$HOST_KEY" ]; } || die "HOST_KEY=$HOST_KEY: cannot read such a file"
+	case ${PASSWORD-} in *'
+'*) die "PASSWORD has more than one line" ;; esac
+	check_guests "demo:${PASSWORD-none}"
+	[ ! -d /var/lib/echo-shell/now ] || die "an older echo-shell is here: first run the uninstall of its own setup.sh"
+	if [ "$command" = run ]; then
+		[ "$isolation" != systemd ] || die "systemd runs here: $me makes a service of the server"
+		! listener >/dev/null || die "the server runs already, with pid $(listener)"
+	fi
 }
 
 # Install the server and start it; with "run", become it.
 install_server() {
-	prepare
-	undo=go_back
-	reserve_uid
-	make_tree
-	check_config
-	taken=$(sockets "$ran" new | sed -n 's/^taken //p')
-	[ -z "$taken" ] || die "port ${taken%%[!0-9]*} is taken: choose another one, ${SUDO_USER:+sudo }PORT=n $0"
-	prove
-	changed=
-	if [ -d "$base/old" ] || differ "$base/now" "$new" || ! is_enabled; then
-		changed=yes
-		switch_trees
+	local new='' old worked=''
+	check_words
+	keep_sshd_off
+	if [ -z "$(guests)" ] && [ ! -e "$state/machine.conf" ]; then
+		new=yes
+		set -- "$state"/ssh_host_*key
+		[ -e "$1" ] || [ -e "$unit" ] || first=yes
 	fi
-	[ "$place" = container ] || etc=$base/now/etc
-	if [ "$command" != run ] && { [ -n "$changed" ] || ! is_well "$ran"; }; then
-		[ -z "$ran" ] || { step "starting the server anew, which ends its sessions" && outcome="its sessions are ended"; }
-		(start_server) >"$work/output" 2>&1 || {
-			if [ "$place" = systemd ]; then journalctl -q -n 8 -o cat -u "$service"; else tail -n 8 "$logfile"; fi >"$work/output" 2>&1
-			die_after "the server does not come up on $(addresses): see above"
-		}
-	elif [ "$command" != run ]; then
-		step "all is there, and a login works: nothing was changed or restarted${PASSWORD+ but the password of demo}"
+	[ "$isolation" != container ] || log "mounts are refused here: guests are accounts of this container"
+	if [ "$isolation" = systemd ]; then began=$(date +%s); else log_size=$(wc -c 2>/dev/null <"$logfile") || log_size=0; fi
+	get_all
+	make_account
+	old=$(cat "$state/machine.conf" 2>/dev/null) || :
+	make_keys
+	make_etc ${new:+demo}
+	port=${PORT:-$(print "$old" | sed -n 's/^Port //p')}
+	port=${port:-2022}
+	set -- $keys
+	read_settings -p "$port" -h "$1"
+	refuse_taken_port
+	refuse_unreadable
+	switch_settings
+	if [ "$command" = run ]; then
+		try_login -o "ProxyCommand=$ask -i" && worked=yes
+	elif restart_server; then
+		try_login && worked=yes
+	else
+		show_log /dev/null
+	fi
+	if lost_address >&2 || { [ -z "$worked" ] && ! may_be_settings; }; then
+		if [ -n "$old" ]; then
+			print "$old" | replace "$state/machine.conf" 644
+			[ "$command" = run ] || restart_server || :
+		fi
+		die "the server does not work: see above${old:+; the old port and keys are back};" \
+			"another port: ${SUDO_USER:+sudo }PORT=n $0; a container: see README"
 	fi
 	show_login
-	[ ! -d "$base/old" ] || try "rename $base/old" mv "$base/old" "$new"
-	undo=
-	rm -rf "$new"
-	[ "$command" != run ] || { rm -rf "$work" && serve; }
-	[ "$place" = systemd ] || step "no systemd runs here: after a reboot the server does not come back by itself; $me starts it"
-}
-
-# Print what a newcomer needs. The password is printed before it is set: one that was set
-# is known to somebody.
-show_login() {
-	find_address
-	who=demo
-	is_guest demo || who=$(guests | sed 1q)
-	remark="from elsewhere: this machine's name"
-	[ -n "$who" ] || remark="no guest is here: $me add-user NAME makes one"
-	password=${PASSWORD-}
-	show="the one in PASSWORD"
-	if [ -z "$password" ] && grep -qs '^demo:!:' "$etc/shadow"; then
-		password=$(random_password)
-		show="$password    (kept nowhere: note it now)"
+	if [ "$command" = run ]; then
+		rm -f "$work"/scratch.*
+		serve
 	fi
-	say "
-  log in     ssh -p $port ${who:-NAME}@$host    ($remark)${password:+
-  password   $show}
-  host key   $(fingerprint)
-  leave      Enter ~ .
-  remove     $me uninstall"
+	[ "$isolation" = systemd ] || log "no systemd here: when this machine or container is started again, type $me"
+}
+
+# Return whether the administrator's settings may be why a login got no echo.
+may_be_settings() { [ -n "$(ls "$settings")" ] && { [ "$command" = run ] || server_responds; }; }
+
+# Print what a newcomer needs. Print the password before it is set: if this run dies in
+# between, no password is in force that nobody has seen.
+show_login() {
+	local password="${PASSWORD-}" show="the one in PASSWORD" who=demo
+	if [ -z "$password" ] && is_guest demo && ! grep -q '^demo:' "$etc/shadow"; then
+		password=$(random_password)
+		show="$password    # kept nowhere: note it now"
+	fi
+	[ -n "$password" ] || is_guest demo || who=NAME
+	print "" "  log in     ssh -p $host_port $who@$host    # from elsewhere: this machine's name" \
+		${password:+"  password   $show"} "  host key   $(fingerprint)" \
+		"  leave      close your client (ssh: Enter ~ .)" "  remove     $me uninstall"
+	if [ -n "$worked" ]; then
+		print "" "echo-shell: the server is up, and a login worked"
+	else
+		log "a login got no echo: see above; your settings in $settings may forbid it"
+	fi
 	[ -z "$password" ] || set_passwords "demo:$password"
+	first=
 }
 
-fingerprint() { ssh-keygen -lf "$base/now/ssh_host_key" | cut -d ' ' -f 2; }
-
-set_passwords() {
-	hash_passwords "$@"
-	put_guests "$work/hash/etc/shadow"
-	try 'write to the disk' sync # not each file system keeps the order of a write and a rename
+# Print the fingerprint of the key that ssh asks for first.
+fingerprint() {
+	set -- $(sed -n 's/^HostKey //p' "$state/machine.conf")
+	set -- $(ssh-keygen -lf "$1.pub")
+	print "$2"
 }
 
-check_password() {
-	case $2 in '' | *[[:cntrl:]]*) die "the password of $1 is empty or has a control character" ;; esac
-	[ ${#2} -le 256 ] || die "the password of $1 has more than 256 characters" # crypt(3) takes 511
-}
-
-# Die for a name that is none, or that the guests' /etc has for something else.
-check_name() {
-	case $1 in _trial | '' | [!A-Za-z_]* | *[!A-Za-z0-9._-]*) die "'$1' is no name for a guest: take letters, digits, . _ -" ;; esac
-	[ ${#1} -le 32 ] || die "'$1' is too long a name for a guest"
-	! cut -d : -f 1 "$etc/passwd" 2>/dev/null | grep -qxF -e "$1" || is_guest "$1" ||
-		die "'$1' is no name for a guest: an account has it"
-}
-
-# Set $uid and $gid to those of the guests. The account may have others now.
-find_numbers() {
-	awk -F : -v "shell=$program" '$7 == shell { print $3, $4; exit }' "$etc/passwd" >"$work/numbers" 2>/dev/null || :
-	read -r uid gid <"$work/numbers" || { uid=$(number passwd) && gid=$(number group); }
-}
-
-# Die unless there is a server that was seen to work.
+# Die unless a server is installed.
 need_server() {
-	[ -d "$base/now" ] || die "no echo server is installed here: $me"
-	[ ! -d "$base/old" ] || die "a run of setup.sh was cut off: $me completes it"
-	for file in "$etc/passwd" "$etc/group" "$etc/shadow" "$program" "$base/now/sshd_config" \
-		"$base/now/ssh_host_key" "$base/now/config"; do
-		[ -s "$file" ] || die "$file is gone: $me"
-	done
-	find_numbers
-	case $uid:$gid in :* | *:) die "the account $account is gone: $me" ;; esac
+	[ -e "$state/machine.conf" ] || die "no echo server is installed here, or not all of it: $me"
+	find_ids || die "the account $account is gone or was changed: $me"
 }
 
 # Make guests, by name, or with - from lines of name:password on stdin.
 add_users() {
-	need_server
-	given=
+	local lines name
 	if [ "$*" = - ]; then
-		given=yes
-		shift
-		while IFS= read -r line || [ -n "$line" ]; do
-			set -- "$@" "$line"
-		done
+		lines=$(cat)
+	else
+		case $* in *:*) die "names come without a password; see $0 --help" ;; esac
+		lines=$(for name; do print "$name:$(random_password)"; done)
 	fi
-	names=' '
-	for entry; do
-		shift
-		name=$entry
-		if [ -n "$given" ]; then name=${entry%%:*}; else entry=$name:$(random_password); fi
-		[ "$name" != "$entry" ] || die "'$name' is not a line of name:password"
-		check_name "$name"
-		check_password "$name" "${entry#*:}"
-		case $names in *" $name "*) die "$name is there twice" ;; esac
-		names="$names$name "
-		set -- "$@" "$entry"
-	done
-	[ $# != 0 ] || return 0
-	for entry; do
-		if [ -n "$given" ]; then say "${entry%%:*}"; else say "$entry"; fi
-	done
-	set_passwords "$@"
+	check_guests "$lines"
+	if [ "$*" = - ]; then print "$lines" | cut -d : -f 1; else print "$lines"; fi
+	set_passwords "$lines"
 }
 
+# Remove guests and end their sessions. Fail if one was not here.
 remove_users() {
-	need_server
+	local name absent=''
 	for name; do
-		is_guest "$name" || { step "$name is not here" && continue; }
-		remove_guests "$name"
-		wait_for killed sessions_of "$name" || die "cannot end the sessions of $name"
-		step "$name is removed, and the sessions are ended"
+		if is_guest "$name"; then
+			remove_guests "$name"
+			wait_for kill_all sessions_of "$name" || die "cannot end the sessions of $name"
+			log "$name is removed, and the sessions are ended"
+		else
+			absent="$absent $name"
+		fi
 	done
-}
-
-# Print a line of the status. A third word says that not all is well.
-line() {
-	say "$(printf '  %-10s %s' "$1" "$2")"
-	well=${3-$well}
+	[ -z "$absent" ] || die "no such guest:$absent"
 }
 
 # Print what is here and who is on. Fail if something is wrong.
 status() {
-	need_server
-	well=yes
-	sshd=$(command -v sshd) || die "sshd is missing: install openssh-server"
-	if ! pid=$(server_pid); then
-		line server "down: $me starts it" no
-	elif is_well "$pid"; then
-		line server "up, on $(addresses)"
-		grep -q raw-pty.so "/proc/$pid/maps" || line note "not exact from the first byte: raw-pty.so is not loaded"
-	elif [ "/proc/$pid/exe" -ef "$sshd" ]; then
-		line server "up, but not on all of $(addresses): $me says why" no
-	else
-		line server "up, but OpenSSH was upgraded since, and it may refuse every login: $me" no
+	local pid wrong=''
+	read_settings
+	if ! pid=$(listener); then
+		wrong="down"
+	elif [ ! "/proc/$pid/exe" -ef "$sshd" ]; then
+		wrong="up, but OpenSSH was replaced since"
+	elif ! server_responds; then
+		wrong="up, but does not answer with our key"
+	elif [ "$isolation" = systemd ] && ! systemctl -q is-enabled echo-shell; then
+		wrong="up, but does not start at boot"
 	fi
-	is_enabled || line boot "systemd does not start this server at boot: $me" no
-	line "host key" "$(fingerprint)"
-	[ ! -d "$admin" ] && [ ! -d "$base/now/etc/echo-shell" ] || ! differ "$admin" "$base/now/etc/echo-shell" ||
-		line settings "$admin has changed: $me puts it in force" no
-	[ "$(number passwd):$(number group)" = "$uid:$gid" ] ||
-		line account "$account, which keeps the guests' uid $uid, is gone or has another: $me" no
-	sessions=$(of_guests)
-	! is_guest _trial || line guest "_trial, which a run left that was cut off: $me" no
-	for name in $(guests | grep -vx _trial); do
-		line guest "$name, $(printf '%s\n' "$sessions" | awk -v "name=$name" '$2 == name' | wc -l) connected"
-	done
-	[ "$well" = yes ] || die "not all is well"
+	print "  server     ${wrong:-up}" "  listens    $(print "$addresses" | paste -s -d ' ' -)" "  host key   $(fingerprint)"
+	{ guests && sessions; } | awk '
+		NF == 1 && $1 != "_trial" { guest[++n] = $1 }
+		NF == 2 { connected[$2]++ }
+		END { for (i = 1; i <= n; i++) printf "  guest      %s, %d connected\n", guest[i], connected[guest[i]] }'
+	[ -z "$wrong" ] || die "the server is $wrong: $me"
+}
+
+# Remove all that is ours, or what is left of it, but for the administrator's settings.
+remove_all() {
+	find_ids || :
+	if [ "$isolation" = systemd ]; then
+		systemctl -q stop echo-shell 2>/dev/null || :
+		systemctl -q disable echo-shell 2>/dev/null || :
+		systemctl kill -s KILL echo-shell 2>/dev/null || : # sessions outlive a stop
+	else
+		wait_for kill_all listener
+	fi
+	[ -z "$ids" ] || wait_for kill_all sessions_of || die "cannot end all sessions"
+	[ "$isolation" != container ] || remove_guests $(guests)
+	# A failed run may have found the product in an image. Another sshd's account may have
+	# the program as its shell.
+	if [ -z "$first" ] || [ -n "$product_is_new" ]; then
+		rm -rf "$lib" "$unit" "$unit.new"
+		grep -q ":$program\$" /etc/passwd || [ -e /usr/local/share/echo-shell ] || rm -f "$program"
+	fi
+	rm -rf "${state:?}/etc" "$state"/ssh_host_* "$state"/machine.conf* "$logfile" "$pidfile"
+	rmdir "$settings" "$state" "${unit%/*}" "${unit%/*/*}" 2>/dev/null || :
+	[ "$isolation" != systemd ] || systemctl daemon-reload
+	if find_ids && ! userdel "$account" 2>/dev/null; then
+		log "the account $account stays: a process has its uid; later: userdel $account"
+	fi
+	getent passwd "$account" >/dev/null || ! is_empty_group || groupdel "$account"
 }
 
 uninstall() {
 	keep_sshd_off
-	if [ ! -d "$base" ] && [ ! -e "$unit" ] && [ -z "$(number passwd)$(number group)" ]; then
-		step "nothing of the server is here"
-		return
-	fi
-	find_numbers
-	port=
-	[ ! -e "$base/now/config" ] || find_address
 	remove_all
-	step "everything is removed, and all sessions are ended"
-	[ ! -d "$admin" ] || step "only $admin is kept: you wrote it"
-	[ -z "$port" ] || step "the host key is gone, too: who logged in here types ssh-keygen -R '[HOST]:$port'"
+	log "nothing of the server is here any more, and all sessions are ended"
+	[ ! -d "$state" ] || log "only your settings are kept: $settings"
 }
 
 main() {
-	trap 'finish $?' EXIT
-	trap 'failure=interrupted; exit 1' HUP INT QUIT TERM
-	trap 'failure="cannot write to standard output"; exit 1' PIPE
 	command=${1-}
 	case $command in
-	-h | --help | help)
-		sed -n 's/^#   \(.*\)/\1/p; /^# What is ours/q' "$here/setup.sh"
+	-h | --help) exec sed -n 's/^#   \(.*\)/\1/p; /^# The product/q' "$0" ;;
+	--version)
+		sed -n 's/^VERSION = /echo-shell /p; s/^Description=\(echo-shell [^,]*\),.*/\1/p' "$here/Makefile" "$unit" 2>/dev/null | sed 1q
 		return
 		;;
-	'' | run | status | uninstall) [ $# -le 1 ] || die "$command takes no arguments; see $0 --help" ;;
-	add-user | remove-user) [ $# -gt 1 ] || die "$command wants names; see $0 --help" ;;
-	test) ;;
+	esac
+	case $command:$# in
+	:0 | run:1 | status:1 | uninstall:1 | test:*) ;;
+	add-user:1 | remove-user:1) die "$command wants names; see $0 --help" ;;
+	add-user:* | remove-user:*) ;;
 	*) die "no such command: $*; see $0 --help" ;;
 	esac
-	[ "$(id -u)" = 0 ] || [ "$command" = test ] || die "must be run as root: sudo $0${*:+ $*}"
+	if [ "$(id -u)" = 0 ]; then
+		acquire_lock
+		find_isolation
+	elif [ "$command" = run ]; then
+		die "run needs root, and this container's user is $(id -u): use --user 0"
+	elif [ "$command" != test ]; then
+		die "must be run as root: sudo $0${*:+ $*}"
+	fi
 	[ $# = 0 ] || shift
-	[ "$(id -u)" != 0 ] || take_turn
-	find_place
 	case $command in
 	'' | run) install_server ;;
-	add-user) add_users "$@" ;;
-	remove-user) remove_users "$@" ;;
-	status) status ;;
+	add-user) need_server && add_users "$@" ;;
+	remove-user) need_server && remove_users "$@" ;;
+	status) need_server && status ;;
 	uninstall) uninstall ;;
 	test)
-		get_all
-		[ -z "$locked" ] || rm -rf "$work"
+		set -- "$(missing make:make bats:bats shellcheck:shellcheck)$(can_compile || print " gcc libc6-dev libcrypt-dev")" "$@"
+		[ -z "$1" ] || install_packages $1
+		shift
 		trap - EXIT HUP INT QUIT PIPE TERM
 		exec "$here/tests/run" "$@" 9>&-
 		;;
 	esac
 }
 
-main "$@"
+# The tests use functions of this file.
+[ -n "${ECHO_SHELL_FUNCTIONS-}" ] || main "$@"
