@@ -28,11 +28,11 @@ unsandboxed() {
 		"$@" -x c -I. -o "$built" -
 }
 
-sources=$(find ./*.c sshd_config.d/port-2022 -name '*.c')
+sources=$(echo ./*.c sshd_config.d/server/*.c)
 # shellcheck disable=SC2086 # $sanitize, $sources and $warnings are lists of words
 case ${1-analyze} in
 lint)
-	shellcheck -x setup.sh .ci/run tests/run tests/*.sh
+	shellcheck -x setup.sh .ci/run sshd_config.d/server/start sshd_config.d/server/askpass tests/run tests/*.sh
 	shellcheck -x -S warning tests/*.bash tests/*.bats # notes: '$x' is meant for another shell
 	warnings=$(sed -n 's/^WARN = //p' Makefile)
 	for cc in $(for name in "${CC:-cc}" gcc clang; do readlink -f "$(command -v "$name")"; done | sort -u); do
