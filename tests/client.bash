@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash disable=SC2154 # bats sets $status and $output
 #
-# OpenSSH's clients, in the machine, with the server that setup.sh has installed there.
+# OpenSSH's clients, in a machine with the server.
 
 # shellcheck source=tests/machine.bash
 . "$BATS_TEST_DIRNAME/machine.bash"
 
-# Install the server, in an environment; keep what setup.sh said, and the password in
-# $PASS, and make an ssh configuration that knows the server as "demo".
+# Run setup.sh with an environment, which must succeed, and get to know the server. What it
+# printed is in $work/said, the password in $PASS.
 # shellcheck disable=SC2120 # tests give arguments
 server_up() {
 	in_machine env "$@" ./setup.sh >"$work/said" 2>&1 || {
@@ -19,17 +19,47 @@ server_up() {
 	client_setup
 }
 
-# Make the ssh configuration: "demo" is the server on $port. "pipe" is an sshd of its own
-# for each connection, on the tree in use, started as setup.sh starts the server.
+# Install the server once for all tests of a run, and keep the files that this makes.
+install_server() {
+	server_up || return
+	echo "$port $PASS" >"$kept/login"
+	cp "$work/said" "$kept/said"
+	tar -C "$root" -cf "$kept/server.tar" etc/passwd etc/group etc/shadow etc/gshadow etc/echo-shell \
+		etc/systemd/system/echo-shell.service usr/local/bin usr/local/lib var/log/echo-shell.log
+}
+
+# Give the machine the server as a first install leaves it, running, without setup.sh.
+restore() {
+	once install_server
+	read -r port PASS <"$kept/login"
+	if [ ! -e "$root$state/machine.conf" ]; then
+		cp "$kept/said" "$work/"
+		tar -C "$root" --numeric-owner -xpf "$kept/server.tar"
+		serve
+	fi
+	client_setup
+}
+
+# Start the server as setup.sh does. Arguments are further options for sshd.
+# shellcheck disable=SC2120 # tests give arguments
+serve() {
+	there 'mkdir -p -m 700 /run/echo-shell
+		setsid unshare -m --propagation slave sh "$0/start" namespace /run/echo-shell/sshd.pid -D "$@" \
+		</dev/null >>/var/log/echo-shell.log 2>&1 &' "$lib" "$@"
+	wait_for listening "$port"
+}
+
+# Make the ssh configuration, where "demo" is the server on $port.
 client_setup() {
+	local key keys=("$root/etc/ssh/"*.pub "$root$state/"*.pub)
+
+	for key in "${keys[@]}"; do
+		[ ! -e "$key" ] || echo "* $(<"$key")"
+	done >"$work/known_hosts"
 	printf '#!/bin/sh\nprintf "%%s\\n" "$PASS"\n' >"$work/askpass"
 	chmod 755 "$work/askpass"
-	there 'cat /etc/ssh/*.pub; ssh-keygen -y -f "$0/now/ssh_host_key"' "$base" 2>/dev/null |
-		sed 's/^/* /' >"$work/known_hosts"
 	cat >"$work/ssh_config" <<-END
-		Host pipe
-		ProxyCommand unshare -m --propagation slave sh $base/now/start $base/now $(command -v sshd) -i -e -f $base/now/sshd_config 2>>$work/pipe.log
-		Host demo pipe
+		Host demo
 		User demo
 		Host *
 		HostName 127.0.0.1
@@ -40,7 +70,7 @@ client_setup() {
 		IdentityFile none
 		IdentityAgent none
 		NumberOfPasswordPrompts 1
-		ConnectTimeout 10
+		ConnectTimeout $LIMIT
 		# The newer ones cost more than all the rest of a login.
 		KexAlgorithms curve25519-sha256
 		EscapeChar none
@@ -48,81 +78,119 @@ client_setup() {
 	END
 }
 
-# Start the server as setup.sh does, by hand.
-serve() {
-	there 'setsid unshare -m --propagation slave sh "$0/now/start" "$0/now" "$(command -v sshd)" -D -e -f "$0/now/sshd_config" \
-		</dev/null >>/var/log/echo-shell.log 2>&1 & echo $! >/run/echo-shell.pid' "$base"
-	wait_for there 'grep -q " 00000000000000000000000000000000:$0 .* 0A " /proc/net/tcp6' "$(printf %04X "$port")"
-}
-
 # Run ssh, or another of OpenSSH's clients, or talk with one of them, with the password
-# in $PASS, and note its pid for end_test in the test's $dir.
+# in $PASS. Its pid is noted for end_test.
 client() {
-	in_machine env SHELL=/bin/sh SSH_ASKPASS="$work/askpass" SSH_ASKPASS_REQUIRE=force \
-		sh -c 'echo $$ >>"$0/clients"; exec "$@"' "$dir" "$@"
+	there 'export SHELL=/bin/sh SSH_ASKPASS="$0/askpass" SSH_ASKPASS_REQUIRE=force
+		echo $$ >>"$1/clients" && shift && exec "$@"' "$work" "$dir" "$@"
 }
 
-# Run ssh with further arguments. Each comes from an address of its own: sshd makes one
-# wait after a few failures (PerSourcePenalties).
+# Set $source to an address from which no connection of this machine has come: sshd makes
+# one wait after a few failures (PerSourcePenalties). A file is the counter of all shells.
+new_source() {
+	local -
+
+	: "${sources:=0}"
+	set -C +T
+	until { : >"$work/from/$sources"; } 2>/dev/null; do ((++sources)); done
+	source=127.1.$((sources / 250)).$((sources % 250 + 1))
+}
+
+# Run ssh from an address of its own. Arguments go to ssh.
 ssh_to() {
-	client ssh -F "$work/ssh_config" -b "127.$((RANDOM % 250)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$@"
+	new_source
+	client ssh -F "$work/ssh_config" -b "$source" "$@"
 }
 
-# See that a key that is sent without a terminal comes back. Arguments go to ssh.
+# Compare the answer to bytes that are sent without a terminal. Arguments go to ssh.
 echoes() {
-	same "$(answer "'hi'")" "$(printf hi | ssh_to "${@:-demo}")"
+	assert_equal "$(answer "'hi'")" "$(printf hi | ssh_to "${@:-demo}")"
 }
 
-# See that ssh is not let in. Arguments go to ssh.
+# Run ssh, which must not be let in. Arguments go to ssh.
 denied() {
 	run ssh_to "${@:-demo}" </dev/null
-	same 255 "$status"
-	has "$output" "Permission denied"
+	assert_equal 255 "$status"
+	assert_contains "$output" "Permission denied"
 }
 
 # Keep a session open whose input is the FIFO $dir/in.NAME and whose output $dir/out.NAME.
-# Further arguments go to ssh.
+# $1 is NAME; further arguments go to ssh.
 hold() {
 	mkfifo "$dir/in.$1"
 	[ $# != 1 ] || set -- "$1" demo
 	ssh_to "${@:2}" <>"$dir/in.$1" >"$dir/out.$1" 2>&1 &
 	printf x >"$dir/in.$1"
-	wait_for grep -q "$prefix'x'" "$dir/out.$1"
+	wait_for holds "$dir/out.$1" "$prefix'x"
 }
 
-# Return whether a session that is held answers (and by that, that its client lives).
+# Return whether a session that is held answers once more.
 held() {
-	printf y >"$dir/in.$1"
-	wait_for grep -q "$prefix'y*'" "$dir/out.$1"
+	local before
+
+	before=$(<"$dir/out.$1")
+	printf y 1<>"$dir/in.$1" # opened for writing alone it would wait for a reader
+	wait_for holds "$dir/out.$1" "$before"$'\n'"$(answer "'y'")"
 }
 
-# Start as many ssh that log in and open no session, but leave that to others at $dir/m1,
+# Start $1 clients that log in and open no session, but let others do so at $dir/m1,
 # $dir/m2 and so on.
 masters() {
 	local i
 
 	for ((i = 1; i <= $1; i++)); do
 		ssh_to -NM -S "$dir/m$i" demo &
-		disown # or bash tells of its end
+		disown # or bash reports its end
 	done
 	for ((i = 1; i <= $1; i++)); do
 		wait_for [ -S "$dir/m$i" ]
 	done
 }
 
-# Print the pids of the programs in the machine that have reached their sandbox.
+# Set $pids to those, in the machine, of the programs that are in their sandbox.
+find_served() {
+	local file text
+
+	pids=()
+	for file in "$proc"/[0-9]*/status; do
+		slurp "$file" || continue
+		file=${file%/status}
+		[[ $text != $'Name:\techo-shell\n'*$'\nSeccomp:\t2\n'* ]] || pids+=("${file##*/}")
+	done
+}
+
+# Print them.
 served() {
-	there 'grep -ls "^Seccomp:.2" $(grep -lsx "Name:.echo-shell" /proc/[0-9]*/status) /dev/null' |
-		cut -d / -f 3
+	local - pids
+
+	set +T
+	find_served
+	[ ${#pids[@]} = 0 ] || printf '%s\n' "${pids[@]}"
 }
 
 # Return whether that many programs serve.
 serving() {
-	same "$1" "$(served | wc -l)"
+	local pids
+
+	find_served
+	assert_equal "$1" "${#pids[@]}"
+}
+
+# Return whether no process is in the machine but its first and the server's listener. Print
+# the others.
+alone() {
+	local file text server others=
+
+	server=$(server_pid)
+	for file in "$proc"/[0-9]*; do
+		slurp "$file/comm" || continue
+		case ${file##*/} in 1 | "$keeper" | "$server") ;; *) others+=" ${file##*/} ${text%?}" ;; esac
+	done
+	[ -z "$others" ] || { echo "left behind:$others" && return 1; }
 }
 
 # A machine with a server for all tests of a file, each with a folder of its own; or, with
-# each=machine, one for each test.
+# each=machine, a new machine for each test, and the server where a test asks for it.
 if [ "${each-}" = machine ]; then
 	setup() {
 		machine_up
@@ -136,21 +204,34 @@ if [ "${each-}" = machine ]; then
 else
 	setup_file() {
 		machine_up
-		[ -n "$no_machine" ] || server_up
+		[ -n "$no_machine" ] || restore
 	}
 
 	teardown_file() {
 		machine_down
 	}
 
+	# A test that failed, or left something behind, has ended the machine: make another.
 	setup() {
 		need_machine
+		if [ ! -e "$proc" ]; then
+			made=yes
+			machine_up
+			restore
+		fi
 		dir=$(mktemp -d "$work/test.XXXXXX")
 		: >"$dir/clients"
-		wait_for serving 0
 	}
 
 	teardown() {
+		[ -z "$no_machine" ] || return 0
 		end_test
+		if [ -z "${BATS_TEST_COMPLETED-}" ]; then
+			machine_down
+		elif ! wait_for alone; then
+			machine_down
+			return 1
+		fi
+		[ -z "${made-}" ] || machine_down
 	}
 fi

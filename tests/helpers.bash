@@ -1,36 +1,54 @@
 # SPDX-License-Identifier: ISC
 # shellcheck shell=bash disable=SC2154 # a test sets $dir
-# What any test needs.
+# What every test needs.
 
 top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 program=$top/echo-shell
 prefix='echo: '
-PATH=$PATH:/usr/sbin:/sbin
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# The seconds after which a test gives up waiting. It costs time only in a test that fails.
+: "${LIMIT:=60}"
+LC_ALL=C # messages of other programs are compared
 unset PREFIX DESTDIR # of make install
-export top program prefix PATH
+export top program prefix PATH LIMIT LC_ALL
+# A pipe that never has a byte: reading it with a limit is a sleep without a process.
+exec {never}<> <(:)
 
-# Run a command every tenth of a second until it succeeds. Fail after 20 s.
-wait_for() {
-	local i
+# Wait some milliseconds.
+pause() {
+	local seconds
 
-	for ((i = 0; i < 200; i++)); do
-		if "$@" >/dev/null 2>&1; then return; fi
-		sleep 0.1
-	done
-	echo "waited 20 s in vain for: $*"
-	return 1
+	printf -v seconds '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
+	read -rt "$seconds" -u "$never" || :
 }
 
-# Compare what is expected and what came; show both where they differ.
+# Run a command again and again until it succeeds. Fail after $LIMIT seconds, and print
+# what it said the last time.
+wait_for() {
+	local - end=$((SECONDS + LIMIT)) ms=10
+
+	set +T # bats' DEBUG trap costs more than the rest
+	until "$@" >/dev/null 2>&1; do
+		if ((SECONDS > end)); then
+			echo "waited $LIMIT s in vain for: $*"
+			"$@" || return 1
+			return 0
+		fi
+		pause "$ms"
+		ms=$((ms < 160 ? ms * 2 : 160))
+	done
+}
+
+# Compare what is expected, $1, with what came, $2. Print both if they differ.
 assert_equal() {
 	[ "$1" = "$2" ] && return
 	printf 'expected: %s\ncame:     %s\n' "$1" "$2"
 	return 1
 }
 
-# Find a part in a text; show both where it is not there.
+# Find the text $2 in $1. Print both if it is not there.
 assert_contains() {
-	case $1 in *"$2"*) return 0 ;; esac
+	[[ $1 == *"$2"* ]] && return
 	printf 'not found: %s\nin:        %s\n' "$2" "$1"
 	return 1
 }
@@ -43,13 +61,32 @@ refute() {
 	fi
 }
 
-# Print the answer of which this is the repr, but for its LF, which $(...) drops too.
+# Set $text to what is in the file $1, up to a NUL. Fail if that is nothing. ($(<FILE) would
+# end the test if there is no such file.)
+slurp() {
+	text=
+	{ IFS= read -rd '' text <"$1" || [ -n "$text" ]; } 2>/dev/null
+}
+
+# Return whether the file $1 holds the text $2.
+holds() {
+	local text
+
+	slurp "$1" && [[ $text == *"$2"* ]]
+}
+
+# Run a line of shell with the functions of setup.sh; "$1" and so on are further arguments.
+functions() {
+	ECHO_SHELL_FUNCTIONS=yes sh -c '. "$1"; line=$2; shift 2; eval "$line"' sh "$top/setup.sh" "$@"
+}
+
+# Print the answer whose repr is $1, but for its LF, which $(...) drops too.
 answer() {
 	printf '%s%s\r' "$prefix" "$1"
 }
 
-# Run the command after --, a talk that reads a table. Send it the table on stdin once
-# the condition, the words before --, holds; from then on $dir/met is there.
+# Run the command after --, a talk that reads a table. Send it the table on stdin once the
+# condition, the words before --, holds; from then on $dir/met is there.
 talk_when() {
 	local condition=() talk
 

@@ -11,6 +11,8 @@
  * -p  over a new pty, in its cooked modes; PROGRAM leads the session on it
  * -t  as -u, to an "ssh -tt": wait first for the answer to a key; kill it after
  *
+ * It gives up after LIMIT seconds without an answer. PROGRAM ends with it.
+ *
  * table   lines of hex, tab, repr from stdin; for a repr, "any" allows all the
  *         lines that give the bytes back, and "end" none: PROGRAM must leave
  * pairs   every pair of bytes
@@ -21,6 +23,7 @@
  *         the us to each of 500 answers to a key, the MB/s of 8 MiB of text
  */
 #define _XOPEN_SOURCE 700
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -35,7 +38,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 #define PREFIX "echo: " /* what the program calls HEAD */
 #define HEADLEN (sizeof(PREFIX) - 1)
 
@@ -48,6 +50,7 @@ static char line[LONGEST]; /* what came and was not looked at yet */
 static const char *sent = "", *next; /* what was not answered, not sent yet */
 static size_t have, sent_n, next_n, most = LONGEST; /* the most in one write */
 static double begun;
+static int limit = 60; /* seconds */
 
 /* Print a name and 80 bytes of s from around at, unprintable ones as \xNN. */
 static void
@@ -140,7 +143,7 @@ now(void)
 static void
 start(char *argv[])
 {
-	int pair[2], size = 212992; /* doubled by Linux: one line must fit */
+	int i, pair[2], size = 212992; /* doubled by Linux: one line must fit */
 
 	begun = now();
 	if (transport != 'p') {
@@ -155,6 +158,9 @@ start(char *argv[])
 	if ((child = fork()) == -1)
 		err(1, "fork");
 	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (i = 1; i < 32; i++) /* nohup, a CI runner may ignore some */
+			signal(i, SIG_DFL);
 		if (transport == 'p') {
 			setsid();
 			close(open(ptsname(pair[0]), O_RDWR)); /* controls it */
@@ -178,8 +184,8 @@ exchange(void)
 	struct pollfd p = { conn, next_n > 0 ? POLLIN | POLLOUT : POLLIN, 0 };
 	ssize_t n;
 
-	if (poll(&p, 1, 20000) == 0)
-		wrong(0, "an answer within 20 s", have, 0);
+	if (poll(&p, 1, limit * 1000) == 0)
+		wrong(0, "an answer in time", have, 0);
 	if ((p.revents & POLLOUT) &&
 	    (n = write(conn, next, next_n < most ? next_n : most)) > 0) {
 		next += n;
@@ -384,6 +390,8 @@ main(int argc, char *argv[])
 		mode++;
 	if (argc < 4 || !mode->name || !strchr("supt", transport = argv[1][1]))
 		errx(2, "usage: talk -s|-u|-p|-t MODE PROGRAM [ARGUMENT...]");
+	if (getenv("LIMIT") != NULL)
+		limit = atoi(getenv("LIMIT"));
 	signal(SIGPIPE, SIG_IGN);
 	start(argv + 3);
 	if (transport == 't')
@@ -398,7 +406,8 @@ main(int argc, char *argv[])
 	} else if (transport == 't')
 		kill(child, SIGKILL);
 	close(conn); /* a pty hangs up */
-	alarm(20);
+	signal(SIGALRM, SIG_DFL);
+	alarm((unsigned)limit);
 	if (waitpid(child, &status, 0) && status && strchr("su", transport))
 		errx(1, "the program ended with status %#x", (unsigned)status);
 	return 0;
