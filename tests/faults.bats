@@ -1,159 +1,161 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What is refused, and what fails in the middle: the old server goes on, or is back.
+# What is refused beforehand, and what fails in the middle.
 
 each=machine
 # shellcheck source=tests/client.bash
 . "$BATS_TEST_DIRNAME/client.bash"
 
-# Have another user listen on an address and port, from when a file is there on.
-holder='use Socket qw(:all); sleep 1 until -e $ARGV[2]; my $six = $ARGV[0] =~ /:/;
-	socket(S, $six ? PF_INET6 : PF_INET, SOCK_STREAM, 0) or die;
-	setsockopt(S, IPPROTO_IPV6, IPV6_V6ONLY, 1) if $six;
-	bind(S, $six ? pack_sockaddr_in6($ARGV[1], inet_pton(AF_INET6, $ARGV[0])) : pack_sockaddr_in($ARGV[1], inet_aton($ARGV[0]))) && listen(S, 1) or die "$!";
-	open(F, ">$ARGV[2].held"); print F "$$\n"; close(F); sleep 1000'
+# Start an sshd that listens where $1 says, with a port. It stands for any other process.
+stranger() {
+	other_sshd "$1" -f /dev/null -h /etc/ssh/ssh_host_ed25519_key -o "ListenAddress=$1"
+}
 
-@test "PORT=n takes another port, at the first run and later; one that is none or is taken is refused" {
-	for bad in 0 02022 ssh -1 '2022 ' 65536; do
-		refuses "PORT=$bad is not a port" PORT="$bad"
+# Run setup.sh with the environment $2 and so on. It must fail, say $1 on a line of its
+# own, and leave nothing of a first install.
+leaves_nothing() {
+	run in_machine env --default-signal "$shims" "${@:2}" sh -c 'echo $$ >"$0/setup.pid"; exec ./setup.sh' "$work"
+	assert_equal 1 "$status"
+	assert_equal "$1" "$(grep '^setup.sh: ' <<<"$output" | paste -s -d ' ')"
+	same_tree "$work/before"
+	refute listening 2022
+}
+
+# A short key is soon made.
+short_rsa() {
+	shim ssh-keygen 'case "$*" in *" rsa "*) set -- "$@" -b 1024 ;; esac'
+}
+
+@test "words that cannot be are refused: PORT, HOST_KEY, PASSWORD, commands, and who is not root" {
+	local check='etc=/etc; command=; isolation=; check_words 2>&1'
+
+	for word in 0 02022 ssh -1 '2022 ' 65536 999999; do
+		assert_equal "setup.sh: PORT=$word is not a port" "$(PORT=$word functions "$check" || :)"
 	done
-	other_sshd other -f /dev/null -h /etc/ssh/ssh_host_ed25519_key -p 2022
-	refuses "port 2022 is taken: choose another one, PORT=n ./setup.sh; nothing is installed"
-	server_up PORT=2345
-	same 2345 "$port"
-	echoes
+	assert_equal "setup.sh: HOST_KEY=/none: cannot read such a file" "$(HOST_KEY=/none functions "$check" || :)"
+	for word in '' $'x\ty' $'x\ny'; do
+		assert_contains "$(PASSWORD=$word functions "$check" || :)" "setup.sh: "
+	done
+	PORT=65535 PASSWORD='a b' functions "$check"
+	run setup_sh $'evil\e[2J'
+	assert_equal "1 setup.sh: no such command: evil?[2J; see ./setup.sh --help" "$status $output"
+	run in_machine setpriv --reuid=1 --clear-groups ./setup.sh add-user ann bob
+	assert_equal "1 setup.sh: must be run as root: sudo ./setup.sh add-user ann bob" "$status $output"
+	refuses "PORT=x is not a port" PORT=x
+}
+
+@test "a port is refused if another process has all or half of it, not if it has another address, or is the server" {
+	local pid
+
+	stranger '[::]:2040'
+	stranger 0.0.0.0:2041
+	stranger 127.0.0.9:2042
+	# Print the port that is refused, or nothing.
+	refused() {
+		there 'ECHO_SHELL_FUNCTIONS=yes; . ./setup.sh && eval "$1"' sh "addresses='$1'; isolation=; refuse_taken_port 2>&1" |
+			sed -n 's/.*another process listens on port \([0-9]*\); take another one: PORT=n .*/\1/p'
+	}
+	assert_equal 2040 "$(refused $'0.0.0.0:2040\n[::]:2040')" # before there is a server
+	restore
 	pid=$(server_pid)
-	refuses "port 2022 is taken: choose another one, PORT=n ./setup.sh; nothing was changed" PORT=2022
-	same "$pid" "$(server_pid)"
-	end_process "$(in_machine cat /run/other.pid)"
-	PORT=2022 setup_sh
-	port=2022
-	client_setup
-	echoes
-	# Another process with that port, but on another address, is not in the way.
-	in_machine perl -e "$holder" 127.0.0.9 2044 /dev/null &
-	wait_for in_machine grep -q "0900007F:07FC" /proc/net/tcp
-	there 'mkdir "$0" && echo "ListenAddress 127.0.0.1:2044" >"$0/here.conf"' "$admin"
-	setup_sh
+	assert_equal 2040 "$(refused $'0.0.0.0:2040\n[::]:2040')"
+	assert_equal "" "$(refused 0.0.0.0:2040)"
+	assert_equal 2041 "$(refused $'0.0.0.0:2041\n[::]:2041')"
+	assert_equal 2041 "$(refused 127.0.0.1:2041)"
+	assert_equal 2042 "$(refused 0.0.0.0:2042)"
+	assert_equal "" "$(refused 127.0.0.1:2042)"
+	assert_equal "" "$(refused $'0.0.0.0:2022\n[::]:2022')"
+	refuses "another process listens on port 2040; take another one: PORT=n ./setup.sh" PORT=2040
+	assert_equal "$pid" "$(server_pid)"
 }
 
-@test "half a port: who takes one address meanwhile is noticed, and the old server comes back" {
-	for first in yes no; do
-		rm -f "$work"/take*
-		in_machine perl -e "$holder" 0.0.0.0 2023 "$work/take" 2>&1 &
-		shim sync ": >'$work/take'; until [ -e '$work/take.held' ]; do sleep 0.1; done; : >'$work/waited'"
-		shim sleep "echo >>'$work/waited'"
-		tree >"$work/before"
-		run in_machine env "$shims" PORT=2023 ./setup.sh
-		same 1 "$status"
-		[ "$(wc -l <"$work/waited")" -lt 50 ] # of 100, when it would have given up
-		has "$output" "Bind to port 2023 on 0.0.0.0 failed"
-		has "$output" "setup.sh: the server does not come up on 0.0.0.0:2023 [::]:2023: see above; "
-		same_tree "$work/before"
-		in_machine kill "$(cat "$work/take.held")"
-		if [ "$first" = yes ]; then
-			has "$output" "nothing is installed"
-			server_up
-		else
-			has "$output" "the old server is back"
-			echoes
-		fi
-	done
-	# The server is started while somebody else has one of its addresses.
-	end_process "$(server_pid)"
-	rm -f "$work"/take*
-	: >"$work/take"
-	in_machine perl -e "$holder" 0.0.0.0 2022 "$work/take" &
-	wait_for [ -e "$work/take.held" ]
-	serve
-	says 1 "  server     up, but not on all of 0.0.0.0:2022 [::]:2022" status
-	says 1 "setup.sh: port 2022 is taken"
-	in_machine kill "$(cat "$work/take.held")"
-	setup_sh
-	setup_sh status
-	echoes
-}
-
-@test "what does not work changes nothing: the old server goes on, and sshd's own words say why" {
-	server_up
+@test "somebody takes half the port just before the restart: sshd's words, and the old port and keys are back" {
+	# The other half, by which a login would come in, works.
+	restore
 	hold one
-	pid=$(server_pid)
-	in_machine sed -i 's/^ForceCommand.*/ForceCommand false/' sshd_config.d/port-2022/sshd_config
-	refuses "a login to the new server (ssh -T) got no echo; nothing was changed" PASSWORD=other
-	in_machine sed -i 's/^ForceCommand.*/ChrootDirectory \/nonexistent/' sshd_config.d/port-2022/sshd_config
-	refuses "a login to the new server (ssh -T) got no echo; nothing was changed" PORT=2044
-	has "$output" 'stat("/nonexistent"): No such file or directory'
-	in_machine sed -i 's/^ChrootDirectory.*/NoSuchOption yes/' sshd_config.d/port-2022/sshd_config
-	refuses "sshd refuses the configuration with $admin/*.conf: see above; nothing was changed"
-	has "$output" "Bad configuration option: NoSuchOption"
-	cp "$top/sshd_config.d/port-2022/sshd_config" "$work/project/sshd_config.d/port-2022/"
-	in_machine ssh-keygen -q -t ed25519 -N secret -f "$work/locked"
-	: >"$work/empty"
-	for bad in locked empty; do
-		refuses "HOST_KEY=$work/$bad is not a private key without a passphrase; nothing was changed" HOST_KEY="$work/$bad"
-	done
-	refuses "HOST_KEY=/nonexistent: there is no such file; nothing was changed" HOST_KEY=/nonexistent
-	same "$pid" "$(server_pid)"
+	shim mv 'case "$*" in *machine.conf)
+		/usr/sbin/sshd -f /dev/null -h /etc/ssh/ssh_host_ed25519_key -o "ListenAddress=[::]:2023" -o PidFile=/run/half.pid
+		timeout 30 sh -c "until [ -s /run/half.pid ]; do sleep 0.1; done" ;;
+	esac'
+	refuses "the server does not work: see above; the old port and keys are back; another port: PORT=n ./setup.sh; " "$shims" PORT=2023
+	assert_contains "$output" "Bind to port 2023 on :: failed: "
 	held one
-	echoes
-	says 0 "nothing was changed or restarted"
+	wait_for echoes
 }
 
-@test "a first install that does not work leaves nothing, and one line says why" {
-	in_machine sed -i 's/^ForceCommand.*/ForceCommand false/' sshd_config.d/port-2022/sshd_config
-	refuses "a login to the new server (ssh -T) got no echo; nothing is installed"
-	cp "$top/sshd_config.d/port-2022/sshd_config" "$work/project/sshd_config.d/port-2022/"
-	# The reader of what it says goes away.
+@test "a login without an echo: a later run shows sshd's words, and sessions go on; a first install leaves nothing" {
 	tree >"$work/before"
-	there './setup.sh 2>"$0" | :' "$work/said" || :
-	same "setup.sh: cannot write to standard output; nothing is installed" "$(cat "$work/said")"
-	same_tree "$work/before"
-	# A full disk.
-	there 'dd if=/dev/zero of=/var/lib/fill bs=65536 2>/dev/null' || :
+	short_rsa
+	in_machine sed -i 's/^ForceCommand.*/ChrootDirectory \/nonexistent/' sshd_config.d/server/sshd_config
+	leaves_nothing "setup.sh: the server does not work: see above; another port: PORT=n ./setup.sh; a container: see README"
+	restore
+	hold one
 	run setup_sh
-	has "$output" "No space left on device; nothing is installed"
-	in_machine rm /var/lib/fill
-	same_tree "$work/before"
-	# A signal, at its slowest step.
-	shim ssh 'kill -s "$SIGNAL" "$(cat '"$work"'/pid.setup)"; exit 255'
-	for SIGNAL in HUP INT QUIT TERM; do
-		run in_machine env --default-signal=INT,QUIT "$shims" SIGNAL="$SIGNAL" sh -c 'echo $$ >"$0/pid.setup"; exec ./setup.sh' "$work"
-		has "$output" "setup.sh: interrupted; nothing is installed"
-		same_tree "$work/before"
-	done
+	assert_equal 1 "$status"
+	assert_contains "${lines[-1]}" "setup.sh: the server does not work: see above; the old port"
+	assert_contains "$output" '"/nonexistent"): No such file or directory'
+	assert_contains "$output" 'a login (ssh -T) got no echo'
+	held one
+	refute grep -q _trial "$root$state/etc/passwd" "$root$state/etc/shadow"
 }
 
-@test "two at once: the second waits, and says so" {
-	shim useradd 'while [ ! -e "'"$work"'/go" ]; do sleep 0.1; done'
-	in_machine env "$shims" ./setup.sh >"$work/said" 2>&1 &
-	wait_for in_machine test -d /run/echo-shell
+@test "a first install that is interrupted, or whose reader goes away, leaves nothing" {
+	local signal
+
+	tree >"$work/before"
+	# Nor does it leave the mark by which Debian's sshd is off while apt-get installs it.
+	sed -n 's/^mark="\(.*\)"/\1/p' "$top/setup.sh" >"$work/mark"
+	shim systemctl 'exit 0'
+	for signal in HUP:useradd INT:ssh QUIT:sync TERM:chmod; do
+		short_rsa
+		shim "${signal#*:}" "cp '$work/mark' /etc/ssh/sshd_not_to_be_run; kill -s ${signal%:*} \$(cat '$work/setup.pid')"
+		leaves_nothing "setup.sh: interrupted"
+		rm "$work/bin/${signal#*:}"
+	done
+	short_rsa
+	there 'env --default-signal "$1" ./setup.sh 2>"$0/said" | :' "$work" "$shims" || :
+	assert_equal "setup.sh: cannot write to standard output echo-shell: nothing is installed" "$(paste -s -d ' ' "$work/said")"
+	same_tree "$work/before"
+}
+
+@test "an account of another purpose with the guests' name is refused, and left by all that follows" {
+	in_machine useradd -M -d /home/x -s /bin/bash _echo-shell
+	tree >"$work/before"
+	leaves_nothing "setup.sh: the account _echo-shell is not one that this script made: rename it, or remove it"
+	setup_sh uninstall
+	same_tree "$work/before"
+	in_machine userdel _echo-shell
+	in_machine groupadd -r _echo-shell
+	in_machine usermod -a -G _echo-shell nobody
+	tree >"$work/before"
+	leaves_nothing "setup.sh: the group _echo-shell has members, so this script did not make it: rename it, or remove it"
+}
+
+@test "one run at a time: another waits, and says so; what somebody else made in /run is refused" {
+	restore
+	there 'exec 9>>/run/echo-shell/lock && flock 9 && : >"$0/locked" && until [ -e "$0/go" ]; do sleep 0.1; done' "$work" &
+	wait_for [ -e "$work/locked" ]
 	setup_sh add-user ann >"$work/added" &
 	wait_for grep -qx "echo-shell: another setup.sh is at work: waiting for it" "$work/added"
-	same 600 "$(in_machine stat -c %a /run/echo-shell.lock)"
+	assert_equal 700 "$(in_machine stat -c %a /run/echo-shell)"
 	: >"$work/go"
+	wait_for grep -q '^ann:' "$work/added"
 	wait
-	grep -q '^ann:' "$work/added"
-	setup_sh status
+	in_machine chmod 1777 /run
+	for made in 'mkdir /run/echo-shell' 'ln -s /etc /run/echo-shell'; do
+		in_machine rm -r /run/echo-shell
+		in_machine setpriv --reuid=1 --regid=1 --clear-groups sh -c "$made"
+		refuses "/run/echo-shell is not a folder of root's: remove it"
+	done
 }
 
-@test "who is not root is told what to type; names are printed without control characters" {
-	in_machine useradd -M stranger
-	run in_machine setpriv --reuid=stranger --clear-groups ./setup.sh add-user ann bob
-	same "1 setup.sh: must be run as root: sudo ./setup.sh add-user ann bob" "$status $output"
-	run setup_sh $'evil\e[2J'
-	same "1 setup.sh: no such command: evil?[2J; see ./setup.sh --help" "$status $output"
-	# It is the prompt that makes setup.sh ssh's askpass, and nothing else.
-	ECHO_SHELL_PASSWORD=x says 0 "echo-shell: nothing of the server is here" uninstall
-}
-
-@test "apt-get that is cut off leaves no sshd switched off for ever" {
-	mark=$(sed -n 's/^mark="\(.*\)"/\1/p' "$top/setup.sh")
-	there 'echo "$0" >/etc/ssh/sshd_not_to_be_run' "$mark"
-	shim systemctl ':'
-	shim update-rc.d 'exit 0'
-	in_machine env "$shims" ./setup.sh
-	fails in_machine test -e /etc/ssh/sshd_not_to_be_run
-	there 'echo "of the administrator" >/etc/ssh/sshd_not_to_be_run'
-	in_machine env "$shims" ./setup.sh uninstall
-	in_machine test -e /etc/ssh/sshd_not_to_be_run
+@test "60 idle connections and wrong passwords from 127.0.0.1 do not make status fail" {
+	restore
+	for i in 1 2 3; do
+		PASS=wrong client ssh -F "$work/ssh_config" demo </dev/null || :
+	done
+	client bash -c 'for ((n = 0; n < 60; n++)); do exec {fd}<>"/dev/tcp/127.0.0.1/2022"; done
+		: >"$0/idle"; exec sleep 1000' "$work" &
+	wait_for [ -e "$work/idle" ]
+	says 0 "  server     up" status
 }

@@ -1,201 +1,164 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# setup.sh and the server: installing, changing, removing.
+# ./setup.sh and uninstall: the first run, later ones, settings, host keys.
 
 each=machine
 # shellcheck source=tests/client.bash
 . "$BATS_TEST_DIRNAME/client.bash"
 
-@test "the server is up, and all that a newcomer needs is said" {
-	server_up
-	cat "$work/said"
-	grep -qx "  log in     ssh -p 2022 demo@127.0.0.1 .*" "$work/said"
-	grep -qxE "  password   [a-hjkmnp-z2-9]{20} .*" "$work/said"
-	grep -qx "  host key   $(in_machine ssh-keygen -lf "$base/now/ssh_host_key" | cut -d' ' -f2)" "$work/said"
-	grep -qx "  leave      Enter ~ \." "$work/said"
-	grep -qx "  remove     ./setup.sh uninstall" "$work/said"
-	echoes
-	SUDO_USER=joe says 0 "  remove     sudo ./setup.sh uninstall"
-	in_machine grep -q "^_echo-shell:!:" /etc/shadow
-	same 600 "$(in_machine stat -c %a "$base/now/etc/shadow" "$base/now/ssh_host_key" | sort -u)"
-	same "" "$(there 'cut -d: -f1 "$0/now/etc/passwd" | grep -v -e root -e sshd -e demo' "$base")"
-}
+@test "a first install says what a newcomer needs; a password is in no argument, and in no file but shadow" {
+	local first
 
-@test "passwords are kept nowhere but in shadow, and are in no process's arguments" {
-	for tool in chpasswd ssh useradd; do
+	for tool in ssh sync cut; do
 		shim "$tool" "cat /proc/[0-9]*/cmdline >>'$work/arguments'"
 	done
-	server_up "$shims"
+	server_up "$shims" SUDO_USER=joe
 	first=$PASS
+	[[ $first =~ ^[a-hjkmnp-z2-9]{20}$ ]]
+	lines_in "$work/said" "  log in     ssh -p 2022 demo@127.0.0.1    # from elsewhere: this machine's name" \
+		"  password   $first    # kept nowhere: note it now" \
+		"  host key   $(in_machine ssh-keygen -lf "$state/ssh_host_ed25519_key" | cut -d ' ' -f 2)" \
+		"  leave      close your client (ssh: Enter ~ .)" "  remove     sudo ./setup.sh uninstall" \
+		"echo-shell: the server is up, and a login worked"
+	echoes
+	grep -q '^_echo-shell:!' "$root/etc/shadow"
+	grep -q '^_echo-shell:.*:/usr/sbin/nologin$' "$root/etc/passwd"
+	assert_equal "      4 600 0" "$(stat -c "%a %u" "$root$state/etc/shadow" "$root$state/"ssh_host_*_key | uniq -c)"
+	assert_equal "demo root sshd" "$(cut -d : -f 1 "$root$state/etc/passwd" | sort | paste -s -d ' ')"
+	# The password of a later run, and of another guest.
 	in_machine env "$shims" PASSWORD=one-of-ours ./setup.sh >"$work/said"
+	lines_in "$work/said" "  password   the one in PASSWORD" "  remove     ./setup.sh uninstall"
+	PASS=one-of-ours echoes
 	echo "eve:one-of-hers" | in_machine env "$shims" ./setup.sh add-user -
-	for PASS in "$first" one-of-ours one-of-hers; do
-		[ -s "$work/arguments" ]
-		fails grep -qF "$PASS" "$work/arguments"
-		same "" "$(in_machine grep -rlF "$PASS" /etc /usr/local/bin /var/lib /var/log /run --exclude-dir=work || :)"
-	done
-	fails grep -q one-of-ours "$work/said"
-	PASS=one-of-ours echoes # from now on
-	for bad in '' $'x\ty'; do
-		refuses "the password of demo is empty or has a control character" PASSWORD="$bad"
-	done
+	PASS=one-of-hers echoes eve@demo
+	grep -qa setup.sh "$work/arguments"
+	printf '%s\n' "$first" one-of-ours one-of-hers >"$work/words"
+	refute grep -qaFf "$work/words" "$work/arguments"
+	refute in_machine grep -rqFf "$work/words" /etc /usr/local/bin /usr/local/lib /var/lib /var/log /run
 }
 
-@test "a second run logs in, changes and restarts nothing and says so; what is wrong, it mends" {
-	server_up
-	pid=$(server_pid)
-	hold one
+@test "a second run writes the product anew, mends modes, owners and contents, and starts a new listener" {
+	local pid
+
+	restore
 	tree >"$work/before"
-	shim ssh "echo >>'$work/logins'"
-	run in_machine env "$shims" ./setup.sh
-	has "$output" "echo-shell: all is there, and a login works: nothing was changed or restarted"
-	same "0 2" "$status $(wc -l <"$work/logins")"
-	fails has "$output" "  password "
-	same_tree "$work/before"
-	same "$pid" "$(server_pid)"
-	held one
-
-	end_process "$pid"
-	says 1 "  server     down: ./setup.sh starts it" status
-	setup_sh
-	echoes
-	# sshd is upgraded under the server.
-	there 'cp "$1" "$0/sshd" && mount --bind "$0/sshd" "$1"' "$work" "$(command -v sshd)"
-	says 1 "  server     up, but OpenSSH was upgraded since" status
 	pid=$(server_pid)
-	says 0 "echo-shell: starting the server anew, which ends its sessions"
-	fails same "$pid" "$(server_pid)"
-	setup_sh status
-	# Somebody changes a file of ours.
-	in_machine sed -i 's/^MaxAuthTries.*/MaxAuthTries 9/' "$base/now/sshd_config"
-	setup_sh
+	there 'chmod 644 "$0"/ssh_host_*_key "$0/etc/shadow"
+		chmod 600 "$0/etc/passwd" "$0/machine.conf" "$1"/* /usr/local/bin/echo-shell
+		chmod 700 "$0" "$0/etc" "$0/etc/ssh" "$1"
+		chown 1:1 "$0" "$0/etc" "$0/etc/passwd" "$0"/ssh_host_*_key "$1" "$1"/* /usr/local/bin/echo-shell
+		chown 1:1 "$0/sshd_config.d" && chmod 777 "$0/sshd_config.d"
+		rm "$0"/*.pub "$0/etc/group" "$1/raw-pty.so"
+		echo "LogLevel QUIET" >>"$1/sshd_config"
+		echo "ExecStart=/bin/false" >>/etc/systemd/system/echo-shell.service' "$state" "$lib"
+	setup_sh >"$work/said" 2>"$work/err"
 	same_tree "$work/before"
+	refute grep -q '  password ' "$work/said"
+	assert_equal "" "$(<"$work/err")"
+	refute [ "$pid" = "$(server_pid)" ]
 	echoes
-}
-
-@test "where the preload is not loaded, the server works as before, and status notes it" {
-	server_up
-	end_process "$(server_pid)"
-	there 'mv "$0/raw-pty.so" "$0/kept"' "$base/now"
-	serve
-	there 'mv "$0/kept" "$0/raw-pty.so"' "$base/now"
-	says 0 "  note       not exact from the first byte: raw-pty.so is not loaded" status
-	echoes
-	head -n 256 "$top/tests/python2-repr.tsv" |
-		talk_when serving 1 -- client tests/talk -p table ssh -tt -F "$work/ssh_config" demo
-}
-
-@test "HOST_KEY=file gives the server an identity, repaired where a secret store damaged it" {
-	in_machine ssh-keygen -q -t ecdsa -N '' -f "$work/key"
-	chmod 644 "$work/key"
-	server_up HOST_KEY="$work/key"
-	in_machine cmp "$work/key" "$base/now/ssh_host_key"
-	echoes
-	setup_sh
-	in_machine cmp "$work/key" "$base/now/ssh_host_key"
-	for damage in 's/^/  /; s/$/ \r/' '1s/^/\xef\xbb\xbf/' ':a; N; $!ba; s/\n/ /g' ':a; N; $!ba; s/\n/\\n/g' ':a; N; $!ba; s/\n/\r/g' \
-		'1s/^/"/; $s/$/"/; :a; N; $!ba; s/\n//g'; do
-		rm "$work/key"
-		in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
-		printf %s "$(sed "$damage" "$work/key")" >"$work/damaged" # and no newline at its end
-		HOST_KEY=$work/damaged setup_sh
-		in_machine ssh-keygen -y -f "$base/now/ssh_host_key" | grep -qF "$(cut -d ' ' -f 2 "$work/key.pub")"
-	done
-}
-
-@test "the administrator's files come first, are in force at the next run, and are kept" {
-	server_up
-	in_machine mkdir "$admin"
-	in_machine ssh-keygen -q -t ecdsa -N '' -f "$admin/other_key"
-	in_machine tee "$admin/a.conf" >"$work/settings" <<-END
-		HostKey $admin/other_key
-		ListenAddress 127.0.0.1:2200
-		Ciphers aes256-ctr
-		MaxAuthTries 1
-		Match User demo
-		    Banner none
-	END
-	says 1 "  settings   $admin has changed: ./setup.sh puts it in force" status
-	says 0 "  log in     ssh -p 2200 demo@127.0.0.1"
 	setup_sh status
+	# The drop-in's way out is not the server's.
+	in_machine make -s uninstall
+	echoes
+}
+
+@test "an open session goes on over ./setup.sh and PORT=n and opens another; uninstall ends it, and no other sshd's" {
+	restore
+	in_machine useradd -M -d / -s /bin/sh joe
+	echo joe:known | in_machine chpasswd
+	other_sshd other -f /dev/null -h /etc/ssh/ssh_host_ed25519_key -p 2200
+	mkfifo "$dir/in"
+	PASS=known ssh_to -p 2200 joe@demo cat <>"$dir/in" >"$dir/out" &
+	echo 1 >"$dir/in"
+	wait_for grep -qx 1 "$dir/out"
+	masters 1
+	hold one -S "$dir/m1" demo
+	hold pty -tt demo
+	setup_sh
+	held one
+	PASS=wrong hold two -S "$dir/m1" demo # wrong, or ssh might open a new connection
+	server_up PORT=2345
+	assert_equal 2345 "$port"
+	held pty
+	PASS=wrong hold three -S "$dir/m1" demo
+	PASS=$(cut -d ' ' -f 2 "$kept/login") echoes
+	says 0 "echo-shell: nothing of the server is here any more, and all sessions are ended" uninstall
+	wait_for serving 0
+	echo 2 1<>"$dir/in"
+	wait_for grep -qx 2 "$dir/out"
+}
+
+@test "the administrator's settings come first, at the next run or reload, and are kept; a bad one is refused" {
+	local pid
+
+	restore
+	ssh-keygen -q -t ecdsa -N '' -f "$root$settings/other_key"
+	printf '%s\n' "HostKey $settings/other_key" "ListenAddress 0.0.0.0:2200" "Ciphers aes256-ctr" >"$root$settings/a.conf"
+	setup_sh >"$work/said"
+	grep -q '^  log in     ssh -p 2200 demo@127.0.0.1 ' "$work/said"
 	port=2200
 	client_setup
-	there 'cat "$0/other_key.pub"' "$admin" | sed 's/^/* /' >>"$work/known_hosts"
+	sed 's/^/* /' "$root$settings/other_key.pub" >>"$work/known_hosts"
 	echoes -c aes256-ctr -o HostKeyAlgorithms=ecdsa-sha2-nistp256 demo
-	echoes -o HostKeyAlgorithms=ssh-ed25519 demo
-	run ssh_to -o LogLevel=INFO -c aes128-ctr demo
-	has "$output" "no matching cipher found"
-	PASS=wrong run ssh_to -o LogLevel=INFO -o NumberOfPasswordPrompts=2 demo
-	has "$output" "Too many authentication failures"
-	setup_sh | grep "nothing was changed"
-	# One that is wrong changes nothing.
+	run ssh_to -o LogLevel=INFO -c aes128-ctr demo </dev/null
+	assert_contains "$output" "no matching cipher found"
 	pid=$(server_pid)
-	there 'echo "NoSuch yes" >"$0/b.conf"' "$admin"
-	refuses "sshd refuses the configuration with $admin/*.conf: see above; nothing was changed"
-	has "$output" "$admin/b.conf: line 1: Bad configuration option: NoSuch"
-	same "$pid" "$(server_pid)"
-	# What sshd only warns of is shown.
-	there 'echo "HostKey /nonexistent" >"$0/b.conf"' "$admin"
-	says 0 "Unable to load host key"
-	in_machine rm "$admin/b.conf"
-	says 0 "only $admin is kept: you wrote it" uninstall
-	in_machine cmp "$admin/a.conf" "$work/settings"
-	setup_sh | grep "  log in     ssh -p 2200 "
-	in_machine rm -r "$admin"
-	setup_sh | grep "  log in     ssh -p 2022 demo@"
+	in_machine sed -i 's/aes256/aes128/' "$settings/a.conf"
+	in_machine kill -HUP "$pid"
+	wait_for echoes -c aes128-ctr demo
+
+	echo "NoSuch yes" >"$root$settings/b.conf"
+	refuses "sshd refuses the settings in $settings: see above"
+	assert_contains "$output" "b.conf: line 1: Bad configuration option: NoSuch"
+	assert_equal "$pid" "$(server_pid)"
+	# A login that his settings shut out is no failure. And a server of ours that has the
+	# address of his settings is no stranger.
+	echo "AllowUsers ann" >"$root$settings/b.conf"
+	says 0 "echo-shell: a login got no echo: see above; your settings in $settings may forbid it"
+	refute grep -q "a login worked" <<<"$output"
+	assert_contains "$output" "User _trial from "
+	says 0 "echo-shell: only your settings are kept: $settings" uninstall
+	assert_equal "a.conf b.conf other_key other_key.pub" "$(cd "$root$settings" && echo *)"
 }
 
-@test "a machine without IPv6 gets a server all the same" {
-	there 'echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6'
-	server_up
-	setup_sh status
+@test "HOST_KEY=file is the server's only key and stays; a key that cannot be read is named" {
+	local key=$work/key bad given make_keys='state=$1; work=$1; old=$3; HOST_KEY=$2; make_keys 2>&1'
+
+	restore
+	ssh-keygen -q -t ecdsa -N '' -f "$key"
+	# A secret store added CRs, and dropped the last newline.
+	printf %s "$(sed 's/$/\r/' "$key")" >"$work/damaged"
+	for given in "HOST_KEY=$work/damaged" NONE=; do
+		in_machine env "$given" ./setup.sh >"$work/said"
+		given=$(sed -n 's/^HostKey //p' "$root$state/machine.conf")
+		cmp "$key" "$root$given"
+		lines_in "$work/said" "  host key   $(ssh-keygen -lf "$key" | cut -d ' ' -f 2)"
+	done
+	client_setup
 	echoes
+	ssh-keygen -q -t ed25519 -N secret -f "$work/locked"
+	: >"$work/empty"
+	for bad in "$work/locked" "$work/empty"; do
+		run functions "$make_keys" "$work/state" "$bad" ""
+		assert_contains "$output" "setup.sh: HOST_KEY=$bad is not a private key without a passphrase"
+	done
+	: >"$work/state/ssh_host_key"
+	run functions "$make_keys" "$work/state" '' "HostKey $work/state/ssh_host_key"
+	assert_contains "$output" "setup.sh: $work/state/ssh_host_key is no private key: remove it, for a new one, or give HOST_KEY=file"
 }
 
-@test "the guests' uid that somebody took away is noticed; a run moves them, uninstall ends only guests" {
-	server_up
-	hold one
-	uid=$(in_machine id -u _echo-shell)
-	in_machine sed -i '/^_echo-shell:/d' /etc/passwd /etc/shadow /etc/group
-	in_machine useradd -r -u "$uid" -M other
-	there 'setpriv --reuid=other --clear-groups sleep 1000 & echo $! >"$0/other"' "$work"
-	says 1 "  account    _echo-shell, which keeps the guests' uid $uid, is gone or has another: ./setup.sh" status
-	setup_sh
-	fails same "$uid" "$(there 'awk -F: "/^demo:/ { print \$3 }" "$0/now/etc/passwd"' "$base")"
-	setup_sh status
-	echoes
-	in_machine sed -i '/^_echo-shell:/d' /etc/group
-	says 1 "  account    _echo-shell, " status
-	setup_sh
-	in_machine sed -i '/^_echo-shell:/d' /etc/passwd /etc/shadow
-	says 1 "  account    _echo-shell, " status
-	setup_sh
-	setup_sh status
-	in_machine sed -i '/^_echo-shell:/d' /etc/passwd /etc/shadow
-	hold two
-	setup_sh uninstall
-	serving 0
-	in_machine kill -0 "$(cat "$work/other")"
-}
-
-@test "uninstall ends the sessions, leaves the machine as it was, and can be repeated" {
+@test "uninstall leaves the machine as it was and can be repeated; a process with the guests' uid it names and spares" {
 	tree >"$work/before"
-	server_up
-	hold one
-	hold two -tt demo
-	says 0 "echo-shell: everything is removed, and all sessions are ended" uninstall
-	has "$output" "echo-shell: the host key is gone, too: who logged in here types ssh-keygen -R '[HOST]:2022'"
-	serving 0
-	fails there 'cat /proc/[0-9]*/comm | grep ^sshd'
+	restore
+	there 'setpriv --reuid=_echo-shell --clear-groups sleep 1000 & echo $! >"$0/stranger"' "$work"
+	hold pty -tt demo
+	says 0 "echo-shell: the account _echo-shell stays: a process has its uid; later: userdel _echo-shell" uninstall
+	wait_for serving 0
+	refute listening 2022
+	end_process "$(<"$work/stranger")" # it was there
+	: >"$root/etc/systemd/system/echo-shell.service.new" # from a make that was cut off
+	says 0 "echo-shell: nothing of the server is here any more" uninstall
 	same_tree "$work/before"
-	says 0 "echo-shell: nothing of the server is here" uninstall
-	says 1 "setup.sh: no echo server is installed here: ./setup.sh" status
-}
-
-@test "make install puts one file where a packager says, and make uninstall removes it" {
-	in_machine make install DESTDIR="$work/dest" PREFIX=/usr
-	same "./usr/bin/echo-shell" "$(cd "$work/dest" && find . -type f)"
-	same 755 "$(stat -c %a "$work/dest/usr/bin/echo-shell")"
-	in_machine make uninstall DESTDIR="$work/dest" PREFIX=/usr
-	same "" "$(cd "$work/dest" && find . -type f)"
+	says 1 "setup.sh: no echo server is installed here, or not all of it: ./setup.sh" status
 }

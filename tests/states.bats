@@ -1,131 +1,142 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What a run that was cut off leaves: each state that the first lines of setup.sh name.
+# What a run that was cut off leaves, and state that somebody lost, filled up or replaced.
 
 each=machine
 # shellcheck source=tests/client.bash
 . "$BATS_TEST_DIRNAME/client.bash"
 
-# Install the server, and keep its tree for in_state.
-keep_server() {
+# Have the programs that setup.sh starts count themselves, in $work/starts.
+count_starts() {
+	local tool rsa
+
+	for tool in awk cat chmod chown cp cut date getent grep groupadd head id install ls make mkdir mkfifo mv paste \
+		rm rmdir sed setsid sort ssh ssh-keygen sync tail timeout touch tr unshare useradd userdel wc xargs; do
+		rsa=
+		# A short key is soon made.
+		[ "$tool" != ssh-keygen ] || rsa='case "$*" in *" rsa "*) set -- "$@" -b 1024 ;; esac;'
+		shim "$tool" "$rsa"'printf . >>"$STARTS"
+			read -r starts <"$STARTS"
+			[ "${#starts}" -lt "$CUT" ] || kill -s KILL -- "-$(/bin/cat "$STARTS.group")"'
+	done
+}
+
+# Run setup.sh with the environment $2 and arguments $3 and so on, and end it and all that
+# it started as the program number $1 is to start. Set $starts to how many were started.
+cut_off() {
+	: >"$work/starts"
+	status=0
+	in_machine env "$shims" STARTS="$work/starts" CUT="$1" "$2" setsid -w \
+		sh -c 'echo $$ >"$STARTS.group"; exec ./setup.sh "$@"' sh "${@:3}" >"$work/said" 2>&1 </dev/null || status=$?
+	starts=$(wc -c <"$work/starts")
+	echo "cut off at $1: status $status, after $starts programs"
+}
+
+# Print what a run must not lose: host keys, and guests with their passwords; but for ann.
+treasure() {
+	(cd "$root$state" 2>/dev/null && grep -hs '' ssh_host_*_key etc/passwd etc/shadow) | grep -vE '^(_trial|ann|root|sshd):' || :
+}
+
+@test "SIGKILL at any moment of a first install: the same command completes it, uninstall takes all off" {
+	local k n=10 total=0 lost
+
+	count_starts
 	tree >"$work/before"
-	server_up
-	there 'cp -a "$0" /run/kept' "$base"
-}
-
-# Put the trees into a state, by a line of shell in their folder, where "now" is the tree of
-# the server that was kept, which runs if it is to be up.
-in_state() {
-	in_machine test ! -e /run/echo-shell.pid || end_process "$(server_pid)"
-	there 'cd "$0" && rm -rf now old new && cp -a /run/kept/. .' "$base"
-	[ "$1" = down ] || serve
-	there 'cd "$0" && eval "$1"' "$base" "$2"
-}
-
-forget='sed -i "s/^demo:.*/demo:!:::::::/" now/etc/shadow'
-
-@test "a first install that was cut off: the next run completes it and prints a password, or uninstall removes it" {
-	keep_server
-	for state in 'mv now new' 'mv now new; mkdir old' "$forget; mkdir old" "$forget; mkdir old new; rm now/etc/group"; do
-		for end in complete remove; do
-			in_state down "$state"
-			if [ "$end" = complete ]; then
-				server_up
-				[ -n "$PASS" ]
-				echoes
-				same now "$(in_machine ls "$base")"
-			else
-				setup_sh uninstall
-				same_tree "$work/before"
-				in_machine useradd -r -U -M _echo-shell
-				in_machine mkdir "$base"
-			fi
-		done
-	done
-}
-
-@test "a change that was cut off: the next run completes it, with the key and the passwords that were there" {
-	keep_server
-	first=$PASS
-	key=$(in_machine cat "$base/now/ssh_host_key")
-	for state in 'mkdir new; touch new/echo-shell' 'mv now old; cp -a old new; rm old/utmp' \
-		'cp -a now old; sed -i s/2022/2023/ now/sshd_config' 'mv now old; cp -a old now; echo x >now/banner'; do
-		port=2022
-		in_state up "$state"
-		server_up
-		same "" "$PASS"
-		PASS=$first echoes
-		same now "$(in_machine ls "$base")"
-		same "$key" "$(in_machine cat "$base/now/ssh_host_key")"
-		same 1 "$(there 'cat /proc/[0-9]*/comm' | grep -c '^sshd')"
-	done
-	port=2022
-	in_state up 'mv now old; cp -a old now; mkdir new'
-	setup_sh uninstall
-	same_tree "$work/before"
-	fails there 'cat /proc/[0-9]*/comm | grep ^sshd'
-}
-
-@test "what was cut off is said by status, and refused by add-user and remove-user, with the command" {
-	server_up
-	in_machine mkdir "$base/old"
-	for command in status "add-user ann" "remove-user demo"; do
-		# shellcheck disable=SC2086 # words
-		says 1 "setup.sh: a run of setup.sh was cut off: ./setup.sh completes it" $command
-	done
-	# A run that cannot complete it leaves it as it is.
-	in_machine sed -i 's/^ForceCommand.*/ForceCommand false/' sshd_config.d/port-2022/sshd_config
-	refuses "a login to the new server (ssh -T) got no echo; nothing was changed"
-	echoes
-}
-
-@test "SIGKILL at any moment: the same command completes it, uninstall removes all" {
-	local i
-
-	tree >"$work/before"
-	for ((i = 0; i < 4; i++)); do
-		in_machine timeout -s KILL "0.$((RANDOM % 9))" ./setup.sh >"$work/cut" 2>&1 || :
-		if ((i % 2)); then
-			server_up
-			# The password may have been printed before.
-			PASS=${PASS:-$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/cut")}
+	for k in 1 2 3 4 5 6; do
+		cut_off "$n" NONE=
+		assert_equal 137 "$status"
+		if ((k % 2)); then
+			printed=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/said")
+			lost=$(treasure)
+			cut_off 100000 NONE=
+			assert_equal 0 "$status"
+			((total)) || total=$starts
+			treasure >"$work/treasure"
+			[ -z "$lost" ] || refute grep -vxFf "$work/treasure" <<<"$lost"
+			PASS=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/said")
+			PASS=${PASS:-$printed}
+			port=2022
+			client_setup
 			echoes
+			refute grep -q _trial "$root$state/etc/passwd" "$root$state/etc/shadow"
 		fi
 		setup_sh uninstall
 		same_tree "$work/before"
+		refute listening 2022
+		n=$((total * k / 6))
 	done
 }
 
-@test "half a tree is no container: the machine gets no guest" {
-	server_up
+@test "SIGKILL at any moment of a later run loses no key and no password, and the same command completes it" {
+	local k words all treasure
+
+	restore
+	count_starts
+	treasure=$(treasure)
+	setup_sh add-user ann
+	for words in PORT=2023 "NONE= add-user ann" "NONE= remove-user ann"; do
+		# shellcheck disable=SC2086 # words
+		cut_off 100000 $words
+		all=$starts
+		for k in 2 4 6 9; do
+			[ "$words" != "NONE= remove-user ann" ] || setup_sh add-user ann >"$work/added"
+			# shellcheck disable=SC2086 # words
+			cut_off $((all * k / 10)) $words
+			assert_equal 137 "$status"
+			assert_equal "$treasure" "$(treasure)"
+		done
+	done
+	server_up PORT=2023
+	assert_equal "$treasure" "$(treasure)"
+	PASS=$(cut -d ' ' -f 2 "$kept/login") echoes
+	PASS=$(setup_sh add-user ann | sed 's/^ann://') echoes ann@demo
+	setup_sh remove-user ann
+}
+
+@test "machine.conf and the unit are gone, the server killed: a run that fails takes no key and no guest, the next one completes" {
+	local treasure
+
+	restore
+	treasure=$(treasure)
 	end_process "$(server_pid)"
-	in_machine rm -r "$base/now/etc"
-	says 1 "setup.sh: $base/now/etc/passwd is gone: ./setup.sh" add-user ann
-	server_up
-	setup_sh status
-	fails in_machine grep ":$base/" /etc/passwd
+	rm "$root$state/machine.conf" "$root/etc/systemd/system/echo-shell.service"
+	echo NoSuch >"$root$settings/a.conf"
+	run setup_sh
+	assert_equal "1 setup.sh: sshd refuses the settings in $settings: see above" "$status ${lines[-1]}"
+	assert_equal "$treasure" "$(treasure)"
+	rm "$root$settings/a.conf"
+	says 1 "setup.sh: no echo server is installed here, or not all of it: ./setup.sh" add-user ann
+	setup_sh
+	assert_equal "$treasure" "$(treasure)"
+	echoes
 }
 
-@test "SIGKILL while a tree is being removed loses neither the host key nor a password" {
-	local n
+@test "on a full disk add-user fails and loses no guest; a full /run does not matter to it" {
+	local pad treasure room
 
-	keep_server
-	first=$PASS
-	key=$(in_machine cat "$base/now/ssh_host_key")
-	in_machine mkdir "$admin"
-	for ((n = 1; n < 5; n++)); do
-		in_state up 'cp -a now old; echo x >now/banner'
-		there 'echo "ListenAddress 192.0.2.1" >"$0/a.conf"' "$admin" # a run goes back
-		: >"$work/removals"
-		shim rm 'case $2 in '"$base"'/*)
-			echo >>'"$work/removals"'
-			[ "$(wc -l <'"$work/removals"')" != '"$n"' ] || { '"$(command -v rm)"' -rf "$2/etc" "$2/ssh_host_key"; kill -KILL "$PPID"; exit; } ;;
-		esac'
-		in_machine env "$shims" ./setup.sh >"$work/cut" 2>&1 || :
-		same "$n" "$(wc -l <"$work/removals")"
-		in_machine rm "$admin/a.conf"
-		setup_sh >"$work/said" || cat "$work/cut" "$work/said"
-		PASS=$first echoes
-		same "$key" "$(in_machine cat "$base/now/ssh_host_key")"
+	restore
+	end_process "$(server_pid)"
+	# passwd fills a page but for some bytes: its copy has room, with one more guest it has not.
+	pad=$((4090 - $(stat -c %s "$root$state/etc/passwd")))
+	there 'printf "%0$(($1 - 22))d:x:1:1::/:/bin/no\n" 0 >>"$0/etc/passwd"
+		cp -a "$0" /run/copy && mount -t tmpfs -o size=512k,mode=755 machine "$0" && cp -a /run/copy/. "$0"' "$state" "$pad"
+	serve
+	treasure=$(treasure)
+	for room in 0 1; do
+		there '! dd if=/dev/zero of="$0/fill" bs=4096 2>/dev/null && truncate -s "-$(($1 * 4096))" "$0/fill"' "$state" "$room"
+		says 1 "setup.sh: cannot write $state/etc/" add-user ann
+		assert_equal "$treasure" "$(treasure)"
+		rm "$root$state/fill"
 	done
+	there 'mount -o remount,size=128k /run && ! dd if=/dev/zero of=/run/fill bs=4096 2>/dev/null'
+	PASS=$(setup_sh add-user ann | sed 's/^ann://') echoes ann@demo
+	echoes
+}
+
+@test "the folder with the guests is replaced, as from a backup, while a session is open: remove-user ends it" {
+	restore
+	hold demo
+	there 'cd "$0" && cp -a etc copy && rm -r etc && mv copy etc' "$state"
+	setup_sh remove-user demo
+	wait_for serving 0
 }
