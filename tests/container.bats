@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: ISC
 # In a container: "setup.sh run" as its first process, and where mounts are refused.
 
+# shellcheck disable=SC2034 # client.bash reads it
 each=machine
 # shellcheck source=tests/client.bash
 . "$BATS_TEST_DIRNAME/client.bash"
@@ -14,161 +15,176 @@ with_caps() {
 	in_machine setpriv --bounding-set="-all,+${1//,/,+}" "${@:2}"
 }
 
-# Run "setup.sh run" as the first process of a container with an environment: $1 is its name,
-# $2 its capabilities.
+# Run "setup.sh run" as the first process of a container: $1 is its name, $2 its
+# capabilities, $3 setup.sh, and then comes its environment.
 container() {
-	in_machine unshare --mount --pid --fork sh -c 'read -r pid rest </proc/self/stat && echo "$pid" >"$0/pid.$1" &&
-		mount -t proc proc /proc && exec setpriv --bounding-set="-all,+$2" env "$3" ./setup.sh run' \
-		"$work" "$1" "${2//,/,+}" "${3-X=}" >"$work/out.$1" 2>"$work/err.$1" 3>&- &
+	in_machine unshare --mount --pid --fork --kill-child sh -c 'read -r pid rest </proc/self/stat && echo "$pid" >"$0/pid.$1" &&
+		mount -t proc proc /proc && caps=$2 script=$3 && shift 3 &&
+		exec setpriv --bounding-set="-all,+$caps" env "$@" "$script" run' \
+		"$work" "$1" "${2//,/,+}" "${@:3}" >"$work/out.$1" 2>"$work/err.$1" 3>&- &
 	container=$!
 }
 
-# Wait until a container's port is open.
+# Wait until a container's port is open, or its setup.sh has ended.
 ready() {
-	wait_for in_machine grep -q "$(printf ' 00000000:%04X .* 0A ' "${port-2022}")" /proc/net/tcp || {
+	run_is_at open_or_over
+	listening "$port" || {
 		cat "$work"/out.* "$work"/err.*
 		return 1
 	}
-	port=${port-2022}
 	client_setup
 }
 
-# End a container as its manager does, which waits 10 s, and see that all of it ends.
+open_or_over() {
+	listening "$port" || ! kill -0 "$container" 2>/dev/null
+}
+
+# End a container as its manager does, and see that all of it ends. A first process gets a
+# signal only if it handles it.
 ends() {
 	local status=0
 
-	SECONDS=0
-	in_machine kill "$(cat "$work/pid.$1")"
+	in_machine kill "$(<"$work/pid.$1")"
+	wait_for refute kill -0 "$container"
 	wait "$container" || status=$?
-	same 0 "$status"
-	[ "$SECONDS" -lt 9 ]
-	serving 0
+	assert_equal 0 "$status"
+	wait_for serving 0
 }
 
-@test "run: the port opens when a login works, and TERM ends it" {
-	shim sshd 'case " $* " in *" -D "*) env >"'"$work"'/env" ;; esac'
-	PASS=known
-	container new "$docker" PASSWORD=known
+# Return whether the last login of the trial waits, or setup.sh has ended. Note a port that
+# is open.
+trial_waits() {
+	! listening "$port" || : >"$work/early"
+	[ -e "$work/trial" ] || ! kill -0 "$container" 2>/dev/null
+}
+
+# Wait as wait_for does, but for a whole run of setup.sh, which other tests wait for without
+# a limit.
+run_is_at() {
+	LIMIT=$((LIMIT * 10)) wait_for "$@"
+}
+
+@test "run: the port is shut until a login has worked; TERM ends it; a second start has key and password" {
+	port=2022 PASS=known
+	shim ssh "case \" \$* \" in *' -tt '*) : >'$work/trial'; until [ -e '$work/go' ]; do sleep 0.1; done ;; esac"
+	container one "$docker" ./setup.sh "$shims" PASSWORD=known
+	run_is_at trial_waits
+	[ -e "$work/trial" ]
+	[ ! -e "$work/early" ]
+	: >"$work/go"
 	ready
 	echoes # the first try
-	has "$(cat "$work/out.new")" "  log in     ssh -p 2022 demo@127.0.0.1"
-	has "$(cat "$work/out.new")" "  password   the one in PASSWORD"
-	fails grep known "$work/out.new" "$work/err.new"
-	has "$(cat "$work/err.new")" "Accepted password for demo"
-	same sshd "$(in_machine cat "/proc/$(cat "$work/pid.new")/comm")"
-	in_machine grep -q raw-pty.so "/proc/$(cat "$work/pid.new")/maps"
-	fails in_machine grep -qz PASSWORD "/proc/$(cat "$work/pid.new")/environ"
+	lines_in "$work/out.one" "  password   the one in PASSWORD" "  log in     ssh -p 2022 demo@127.0.0.1    # from elsewhere: this machine's name" \
+		"echo-shell: mounts are refused here: guests are accounts of this container"
+	refute grep known "$work/out.one" "$work/err.one"
+	assert_contains "$(<"$work/err.one")" "Accepted password for demo"
+	pid=$(<"$work/pid.one")
+	assert_equal sshd "$(<"$proc/$pid/comm")"
+	grep -q raw-pty.so "$proc/$pid/maps"
+	refute grep -qz PASSWORD "$proc/$pid/environ"
 	hold one
-	ends new
-	# A second start has the key and the password, and may change them.
-	in_machine ssh-keygen -q -t ed25519 -N '' -f "$work/key"
-	key=$(in_machine cat "$base/now/ssh_host_key")
-	container two "$docker"
+	key=$(<"$root$state/ssh_host_ed25519_key")
+	ends one
+	container two "$docker" ./setup.sh
 	ready
 	echoes
-	same "$key" "$(in_machine cat "$base/now/ssh_host_key")"
+	assert_equal "$key" "$(<"$root$state/ssh_host_ed25519_key")"
+	refute grep '^  password' "$work/out.two"
 	ends two
-	container three "$docker" HOST_KEY="$work/key"
-	ready
-	echoes
-	in_machine cmp "$work/key" "$base/now/ssh_host_key"
-	ends three
 }
 
-@test "run: what a container lacks is named before its port opens" {
-	for lack in sys_chroot audit_write; do
-		container "$lack" "$(sed "s/,$lack//" <<<"$docker")"
-		wait "$container" || :
-		if grep -q '  log in' "$work/out.$lack"; then
-			# No kernel with audit in this namespace asks for it.
-			[ "$lack" = audit_write ]
-			continue
-		fi
-		has "$(cat "$work/err.$lack")" "; a capability is missing: start this container with --cap-add $(tr '[:lower:]' '[:upper:]' <<<"$lack"); nothing is installed"
-		fails in_machine grep -q "$(printf ':%04X .* 0A ' 2022)" /proc/net/tcp
+@test "run: a product of the image's is used, and stays when a first run fails, as without SYS_CHROOT" {
+	port=2022 PASS=known
+	in_machine make -s install-server UNITDIR=/usr/local/lib # a container needs no unit
+	mkdir "$work/alone"
+	cp "$top/setup.sh" "$work/alone/"
+	tree >"$work/before"
+	container lacks "${docker/,sys_chroot/}" "$work/alone/setup.sh" PASSWORD=known
+	wait "$container" && status=0 || status=$?
+	assert_equal 1 "$status"
+	assert_contains "$(<"$work/err.lacks")" "chroot"
+	assert_contains "$(<"$work/err.lacks")" "a container: see README"
+	[ ! -s "$log" ] # there was no listener
+	refute grep '  log in' "$work/out.lacks"
+	same_tree "$work/before"
+	container works "$docker" "$work/alone/setup.sh" PASSWORD=known
+	ready
+	echoes
+	ends works
+}
+
+@test "run: what cannot be written is named, and who is not root; nothing is left" {
+	tree >"$work/before"
+	for folder in /etc /run; do
+		run there 'exec unshare --mount sh -c "mount --bind $0 $0 && mount -o remount,bind,ro $0 && exec ./setup.sh run"' "$folder"
+		assert_equal "1 setup.sh: $folder is read-only: make it writable (in a container, by a tmpfs or a volume)" "$status $output"
 	done
+	run in_machine setpriv --reuid=65534 --clear-groups ./setup.sh run
+	assert_equal "1 setup.sh: run needs root, and this container's user is 65534: use --user 0" "$status $output"
+	same_tree "$work/before"
 }
 
 @test "run: where mounts are allowed, guests are no accounts of the container's; beside a server it is refused" {
-	PASS=known
-	container one all PASSWORD=known
-	ready
-	echoes
-	fails in_machine getent passwd demo
-	ends one
-	setup_sh
+	restore
 	says 1 "setup.sh: the server runs already, with pid $(server_pid)" run
 	echoes
+	end_process "$(server_pid)"
+	container one all ./setup.sh
+	ready
+	echoes
+	refute in_machine getent passwd demo
+	ends one
 }
 
-@test "where mounts are refused, ./setup.sh makes guests of the container, in the background, and says so" {
+@test "where mounts are refused, ./setup.sh makes guests of the container, and uninstall leaves its accounts as they were" {
 	tree >"$work/before"
-	run with_caps "$docker" ./setup.sh
-	same 0 "$status"
-	has "$output" "echo-shell: no mounts here: the guests are accounts of this container"
-	PASS=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' <<<"$output")
+	with_caps "$docker" ./setup.sh >"$work/said"
+	lines_in "$work/said" "echo-shell: mounts are refused here: guests are accounts of this container"
+	PASS=$(sed -n 's/^  password   \([^ ]*\) .*/\1/p' "$work/said")
 	port=2022
 	client_setup
 	echoes
-	with_caps "$docker" ./setup.sh status
+	demo=$PASS
+	says 0 "  guest      demo, 0 connected" status # with all capabilities, as a privileged exec into it
 	run with_caps "$docker" ./setup.sh add-user root
-	has "$output" "setup.sh: 'root' is no name for a guest: an account has it"
-	with_caps "$docker" ./setup.sh add-user ann >"$work/added"
-	PASS=$(sed -n 's/^ann://p' "$work/added") echoes ann@demo
+	assert_equal "1 setup.sh: 'root' is no name for a guest: an account has it" "$status $output"
+	PASS=$(with_caps "$docker" ./setup.sh add-user ann | sed -n 's/^ann://p')
+	hold ann ann@demo
+	PASS=$demo
 	hold one
-	PASS=$(sed -n 's/^ann://p' "$work/added") hold ann ann@demo
 	with_caps "$docker" ./setup.sh remove-user ann
-	serving 1
+	wait_for serving 1
+	refute in_machine grep ^ann: /etc/passwd /etc/shadow
 	held one
 	pid=$(server_pid)
-	run with_caps "$docker" ./setup.sh
-	has "$output" "nothing was changed or restarted"
-	same "$pid" "$(server_pid)"
+	with_caps "$docker" env PORT=2044 ./setup.sh >"$work/said"
+	refute assert_equal "$pid" "$(server_pid)" >/dev/null
 	held one
-	run with_caps "$docker" env PORT=2044 ./setup.sh
-	has "$output" "  log in     ssh -p 2044 demo@"
-	serving 0
 	port=2044
 	client_setup
 	echoes
-	# Somebody takes the account away, and another gets its uid.
-	uid=$(in_machine id -u _echo-shell)
-	in_machine sed -i.kept '/^_echo-shell:/d' /etc/passwd /etc/shadow /etc/group
-	run with_caps "$docker" ./setup.sh status
-	has "$output" "  account    _echo-shell, which keeps the guests' uid $uid, is gone"
-	in_machine useradd -r -o -u "$uid" -M other
-	with_caps "$docker" ./setup.sh
-	with_caps "$docker" ./setup.sh status
-	echoes
-	fails same "$uid" "$(in_machine id -u demo)"
-	in_machine userdel other
-	in_machine rm /etc/passwd.kept /etc/shadow.kept /etc/group.kept
-	# What an uninstall goes by may be gone.
-	hold two
-	in_machine sed -i '/^_echo-shell:/d' /etc/passwd /etc/shadow
-	in_machine rm /run/echo-shell.pid
 	with_caps "$docker" ./setup.sh uninstall
-	same_tree "$work/before"
-	fails there 'cat /proc/[0-9]*/comm | grep -e ^sshd -e ^echo'
-	# A run that was killed leaves the guest of its trial.
-	shim ssh 'kill -KILL "$(cat '"$work"'/pid.setup)"; exit 255'
-	run with_caps "$docker" env "$shims" sh -c 'echo $$ >"$0/pid.setup"; exec ./setup.sh' "$work"
-	in_machine grep -q ^_trial: /etc/passwd
-	with_caps "$docker" ./setup.sh uninstall
+	serving 0
+	refute there 'cat /proc/[0-9]*/comm | grep ^sshd'
 	same_tree "$work/before"
 }
 
-@test "where mounts are refused, another sshd that listens, and an account demo, are refused" {
-	with_caps "$docker" "$(command -v sshd)" -f /dev/null -h /etc/ssh/ssh_host_ed25519_key -p 2299 -o PidFile=/run/other.pid
-	wait_for in_machine test -s /run/other.pid
-	run with_caps "$docker" ./setup.sh
-	same 1 "$status"
-	has "$output" "setup.sh: an sshd listens in this container, with pid $(in_machine cat /run/other.pid), and would let guests in: end it first"
-	end_process "$(in_machine cat /run/other.pid)"
+@test "where mounts are refused, uninstall removes what a run left that was killed in its trial" {
+	tree >"$work/before"
+	shim ssh 'kill -KILL "$(cat '"$work"'/pid.setup)"; exit 255'
+	run with_caps "$docker" env "$shims" sh -c 'echo $$ >"$0/pid.setup"; exec ./setup.sh' "$work"
+	assert_equal 137 "$status"
+	in_machine grep -q ^_trial: /etc/passwd
+	with_caps "$docker" ./setup.sh uninstall
+	refute there 'cat /proc/[0-9]*/comm | grep ^sshd'
+	same_tree "$work/before"
+}
+
+@test "where mounts are refused, an account demo is refused, and stays" {
 	in_machine useradd -M demo
 	tree >"$work/before"
 	run with_caps "$docker" ./setup.sh
-	same 1 "$status"
+	assert_equal 1 "$status"
+	assert_contains "$output" "setup.sh: 'demo' is no name for a guest: an account has it"
 	same_tree "$work/before"
-	has "$output" "setup.sh: 'demo' is no name for a guest: an account has it; nothing is installed"
 }

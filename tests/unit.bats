@@ -1,93 +1,149 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# The unit's sandbox, where systemd runs: transient units with its properties, made by
-# setup.sh's own functions on a tree of the test's. They leave nothing on the machine.
+# The unit's sandbox, where systemd runs: transient units with its directives. The product and
+# the state are the test's own, below /var, which the unit hides but for them: so it is where
+# /usr/local is a link into /var. They leave nothing on the machine.
 
 # shellcheck source=tests/machine.bash
 . "$BATS_TEST_DIRNAME/machine.bash"
 
+as_guest="setpriv --reuid=64321 --regid=64321 --clear-groups"
+
 setup_file() {
-	export tree functions
-	[ -S /run/dbus/system_bus_socket ] && [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ] || return 0
-	tree=$(mktemp -d)
-	functions=$tree/functions
-	mkdir "$tree/scratch"
-	ssh-keygen -q -t ed25519 -N '' -f "$tree/key"
-	# All of setup.sh but its last line, with the test's folders.
-	sed '$d' "$top/setup.sh" >"$functions"
-	cat >>"$functions" <<-END
-		here=$top files=$top/sshd_config.d/port-2022 new=$tree/new work=$tree/scratch
-		uid=64321 gid=64321 PASSWORD=x HOST_KEY=$tree/key sshd=\$(command -v sshd)
-		find_place
-	END
-	with_functions 'make_tree && remove_guests _trial'
+	export base=''
+	[ -d /run/systemd/system ] && [ "$(id -u)" = 0 ] || return 0
+	base=$(mktemp -d /var/lib/echo-shell-test.XXXXXX)
+	chmod 755 "$base"
+	make -s -C "$top" install-server PREFIX="$base/product" UNITDIR="$base"
+	# setup.sh's own functions make the state.
+	functions 'state=$1/state settings=$1/state/sshd_config.d etc=$1/state/etc lib=$1/product/lib/echo-shell
+		program=$1/product/bin/echo-shell ids=64321:64321 isolation=systemd
+		make_etc demo && set_passwords demo:known' "$base"
+	ssh-keygen -q -t ed25519 -N '' -f "$base/state/ssh_host_key"
+	echo "HostKey /etc/echo-shell/ssh_host_key" >"$base/state/machine.conf"
+	echo secret >"$base/outside"
+	# All directives but those that say what runs, with the test's state.
+	sed "/^\[Service\]/,/^\[Install\]/!d; /^[A-Z]/!d; /^Type/d; /^Exec/d; /^Restart/d
+		s|/etc/echo-shell\([a-z/]*:\)|$base/state\1|g" "$base/echo-shell.service" >"$base/directives"
 }
 
 teardown_file() {
-	rm -rf "$tree"
+	[ -z "$base" ] || rm -rf "$base"
 }
 
 setup() {
-	[ -n "$tree" ] || skip "needs systemd"
+	[ -n "$base" ] || skip "needs systemd"
 }
 
-with_functions() {
-	sh -c 'eval="$1" && . "$0" && etc=$new/etc && trap "finish \$?" EXIT && eval "$eval"' "$functions" "$1"
+# Run a command where the server runs.
+in_unit() {
+	local directive properties=()
+
+	while read -r directive; do
+		properties+=(-p "$directive")
+	done <"$base/directives"
+	timeout "$LIMIT" systemd-run -q --pipe --wait --collect "${properties[@]}" -- "$@" 3>&-
 }
 
-# Run a script where the server runs, as root or, with a command before it, not.
-inside() {
-	cat >"$tree/new/probe"
-	with_functions "sh -c \"\$(sandbox) ${1-} sh /var/lib/echo-shell/now/probe\"" 2>&1
+# Run a script there, as root or, with the words of a command before it, not.
+probe() {
+	in_unit "$@" sh -c "$(cat)" 2>&1 </dev/null
 }
 
-as_guest="setpriv --reuid=64321 --regid=64321 --clear-groups"
-
-@test "a login gets an echo in the unit's own sandbox, without and with a terminal" {
-	with_functions 'make_tree && check_config && prove'
+@test "in the unit, a login gets an echo, without and with a terminal, from a product below /var" {
+	printf '#!/bin/sh\necho known\n' >"$base/askpass"
+	chmod 755 "$base/askpass"
+	echo "demo $(<"$base/state/ssh_host_key.pub")" >"$base/known_hosts"
+	{
+		printf '#!/bin/bash\n. "%s"\nbase=%q\n' "$top/tests/helpers.bash" "$base"
+		declare -f in_unit
+		printf 'in_unit /usr/sbin/sshd -f "%s" -e -i\n' "$base/product/lib/echo-shell/sshd_config"
+	} >"$base/proxy"
+	export BATS_TEST_DIRNAME SHELL=/bin/sh SSH_ASKPASS=$base/askpass SSH_ASKPASS_REQUIRE=force
+	ssh="ssh -F none -o ProxyCommand='bash $base/proxy' -o UserKnownHostsFile=$base/known_hosts -o StrictHostKeyChecking=yes \
+		-o IdentityFile=none -o NumberOfPasswordPrompts=1 -o LogLevel=ERROR -o ServerAliveInterval=$LIMIT"
+	assert_equal "$(answer "'hi'")" "$(printf hi | timeout "$LIMIT" sh -c "$ssh -T demo@demo" 2>"$base/err" || cat "$base/err")"
+	# With one only the keys Enter ~ . end it, after the answer.
+	mkfifo "$base/keys"
+	exec 9<>"$base/keys"
+	printf hi >&9
+	timeout "$LIMIT" sh -c "$ssh -tt demo@demo" <&9 >"$base/out" 2>"$base/err" 3>&- &
+	wait_for [ -s "$base/out" ] || cat "$base/err"
+	printf '\r~.' >&9
+	wait "$!" || :
+	exec 9>&-
+	assert_equal "$(answer "'hi'")" "$(head -n 1 "$base/out")"
 }
 
-@test "in the sandbox, neither root nor a guest reads the machine's /etc, homes, /var, /run or /proc" {
+@test "in the unit, neither root nor a guest reads the machine's /etc, homes, /var, /run or /proc, or writes anywhere" {
+	# The words of $as_guest are several.
+	# shellcheck disable=SC2086
 	for who in "" "$as_guest"; do
-		same "group hosts nsswitch.conf passwd shadow" "$(inside "$who" <<<'ls /etc | grep -v selinux | paste -s -d " " -')"
-		same "root sshd demo" "$(inside "$who" <<<'cut -d: -f1 /etc/passwd | paste -s -d " " -')"
-		same "" "$(inside "$who" <<<'for folder in /root /home /run/user /proc /boot /media /mnt /srv /dev/shm /tmp; do
-			ls -A "$folder" 2>/dev/null; done')"
-		same "/var/lib/echo-shell" "$(inside "$who" <<<'ls -d /var/lib/*')"
-		same "" "$(inside "$who" <<<'find /run /var ! -type d ! -path "/run/systemd/*" ! -path "/var/lib/echo-shell/*" ! -name utmp 2>/dev/null; :')"
-		same "" "$(inside "$who" <<<'for folder in / /etc /run /run/sshd /tmp /usr /var /var/tmp; do touch "$folder/x" 2>/dev/null && echo "$folder"; done; :')"
+		assert_equal "echo-shell group hosts nsswitch.conf passwd shadow ssh utmp" "$(probe $who <<<'echo $(ls /etc | grep -v selinux)')"
+		assert_equal "root sshd demo" "$(probe $who <<<'echo $(cut -d: -f1 /etc/passwd)')"
+		assert_equal "" "$(probe $who <<<'for folder in /root /home /run/user /proc /boot /media /mnt /srv /dev/shm /tmp; do
+			ls -A "$folder" 2>/dev/null; done; :')"
+		assert_equal "" "$(probe $who <<<'find /run /var ! -type d ! -path "/run/systemd/*" ! -name utmp ! -path "/var/lib/echo-shell-test.*/product/*" 2>/dev/null')"
+		assert_equal "" "$(probe $who <<<'for folder in / /etc /etc/echo-shell /run /run/sshd /tmp /usr /var /var/tmp; do
+			touch "$folder/x" 2>/dev/null && echo "$folder"; done; :')"
 	done
-	same 0 "$(inside "$as_guest" <<<'cat /etc/shadow /var/lib/echo-shell/now/ssh_host_key 2>/dev/null | wc -c')"
+	# shellcheck disable=SC2086
+	assert_equal 0 "$(probe $as_guest <<<'cat /etc/shadow /etc/echo-shell/ssh_host_key /etc/echo-shell/etc/shadow 2>/dev/null | wc -c')"
 }
 
-@test "in the sandbox, root reads no other process's files or memory, and traces none" {
+@test "in the unit, root reads no other process's files or memory, traces none, and gets no more rights" {
+	local call calls
+
 	case $(uname -m) in
 	x86_64) calls="310 311 101" ;;
 	aarch64) calls="270 271 117" ;;
 	*) skip "no numbers of system calls for $(uname -m)" ;;
 	esac
-	sleep 1000 3>&- &
+	sleep "$LIMIT" 3>&- &
+	victim=$!
 	for call in $calls; do # process_vm_readv, process_vm_writev, ptrace's ATTACH
-		same "Operation not permitted" "$(inside <<-END
-			perl -e 'syscall($call, $call < 200 ? (16, $!) : ($!, 0), 0, 0, 0, 0) == -1 and print \$!'
+		assert_equal "Operation not permitted" "$(probe <<-END
+			perl -e 'syscall($call, $call < 200 ? (16, $victim) : ($victim, 0), 0, 0, 0, 0) == -1 and print \$!'
 		END
 		)"
 	done
-	same 0 "$(inside <<<"cat /proc/$!/root/etc/shadow 2>/dev/null | wc -c")"
-	kill "$!"
+	assert_equal 0 "$(probe <<<"cat /proc/$victim/root/etc/shadow /proc/$victim/environ 2>/dev/null | wc -c")"
+	kill "$victim"
+	assert_equal "" "$(probe <<<'for command in "mount -t tmpfs x /run" "mount -o remount,rw /" "umount /etc" "unshare --net true" \
+		"mknod /dev/x c 1 1" "setpriv --inh-caps=+sys_admin --ambient-caps=+sys_admin true" "hostname x"; do
+			$command 2>/dev/null && echo "$command"; done; :')"
+	in_unit sh -c 'echo $$$$; exec sleep "$0"' "$LIMIT" >"$base/pid" &
+	wait_for [ -s "$base/pid" ]
+	pid=$(<"$base/pid")
+	proc=/proc
+	assert_equal 1 "$(status_of "$pid" NoNewPrivs)"
+	# No other bit than those of the unit's eight: 29, 0, 3, 5, 10, 6, 7 and 18.
+	assert_equal 0 "$((0x$(status_of "$pid" CapBnd) & ~0x200404e9))"
+	kill "$pid"
 }
 
-@test "where systemd may not mount, one line says so, and what to do" {
-	cp "$tree/new/echo-shell.service" "$tree/kept"
-	sed -i '/^BindPaths/s/$/ \/nonexistent:\/x/' "$tree/new/echo-shell.service"
-	run with_functions check_config
-	cp "$tree/kept" "$tree/new/echo-shell.service"
-	same 1 "$status"
-	has "$output" "setup.sh: systemd may not mount here"
-	has "$output" "security.nesting=true"
+@test "settings that only root with all its rights can read are refused there, as a reload asks" {
+	local test
+
+	test=$(sed -n 's/^ExecReload=\(.* -t\)$/\1/p' "$base/echo-shell.service")
+	[ -n "$test" ]
+	mkdir -p "$base/state/sshd_config.d"
+	echo "MaxAuthTries 9" >"$base/state/sshd_config.d/a.conf"
+	# shellcheck disable=SC2086 # words
+	in_unit $test
+	chown 65534 "$base/state/sshd_config.d/a.conf"
+	chmod 600 "$base/state/sshd_config.d/a.conf"
+	# shellcheck disable=SC2086 # words
+	run in_unit $test
+	rm "$base/state/sshd_config.d/a.conf"
+	[ "$status" != 0 ]
+	assert_contains "$output" "a.conf: Permission denied"
 }
 
 @test "the unit's exposure is at most 3.0 for systemd-analyze" {
 	systemd-analyze security --help | grep -q -- --offline || skip "this systemd has no security --offline"
-	systemd-analyze security --offline=yes --threshold=30 "$top/sshd_config.d/port-2022/echo-shell.service"
+	systemd-analyze security --offline=yes --threshold=30 "$base/echo-shell.service" >"$base/security" || {
+		grep -v '✓' "$base/security"
+		return 1
+	}
 }
