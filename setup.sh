@@ -416,7 +416,7 @@ refuse_taken_port() {
 }
 
 # Have a server that runs read its settings, with the rights that it has. Die if it refuses
-# them; it then goes on with the old ones. Without machine.conf it cannot answer.
+# them; it then goes on with the old ones. Do not ask it if machine.conf is missing.
 refuse_unreadable() {
 	[ "$isolation" = systemd ] || return 0
 	systemctl -q enable echo-shell # this loads the unit, too
@@ -476,7 +476,7 @@ server_log() {
 	fi 2>/dev/null
 }
 
-# Show the last lines of that, and files.
+# Print the last lines of that log, then files, on standard error.
 show_log() {
 	{ server_log | grep -v -e 'left-over process' -e '^This usually indicates' | tail -n 15 && cat "$@"; } | printable >&2
 }
